@@ -1,7 +1,8 @@
 """What a quantity is called: OBIS codes (IEC 62056-61), their packed integer keys, and their units.
 
 Rules
-- A key is ``C * 256 + D`` for codes with A=1, B=0, E=0 and C>=1 (mandatory then), else ``2**48`` plus the five fields, one byte each.
+- A key is ``C * 256 + D`` for codes with A=1, B=0, E=0 and C>=1 (mandatory then), else ``2**48`` plus the five
+  fields, one byte each.
 - A quantity of the register facts that has no OBIS code uses the manufacturer range C=128..199; those codes are listed
   here and nowhere else. They follow OBIS' own habit: +20 for L1, +40 for L2, +60 for L3.
 - Never guesses: an unknown code has no quantity and no unit, only a key.

@@ -3,7 +3,8 @@
 Rules
 - A value is an exact decimal, never a float.
 - A failed read has no values: it has a status that says why.
-- Values are in ascending order of their OBIS key; a quantity the device called "not available" is absent, its words are not.
+- Values are in ascending order of their OBIS key; a quantity the device called "not available" is absent, its words
+  are not.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def exact(mantissa: int, exponent: int, quality: int = 0) -> Value:
     """The normalised value of ``mantissa * 10**exponent``.
 
     Raises:
-        ValueError: the normalised exponent is outside -9..9 on the small side (a larger one is folded into the mantissa).
+        ValueError: more than nine decimal places (a large exponent is folded into the mantissa).
     """
     if mantissa == 0:
         return Value(0, 0, quality)

@@ -1,11 +1,11 @@
 """Certificate authorities for the demo site and the tests: what an operator and the organisations would have issued.
 
 Rules
-- Everything is P-256 and made for the run; nothing here is a secret worth keeping, and nothing of the product imports it.
-- A gateway's certificates have CN ``gw-{gateway}``, an organisation's ``org-{MSP id}``; an authority's subject O names the
-  organisation it belongs to.
-- An organisation's receipt certificate carries the attribute ``aigeco.role = receipt`` in the extension that Hyperledger
-  Fabric uses for attributes (1.2.3.4.5.6.7.8.1).
+- Everything is P-256 and made for the run; nothing here is a secret worth keeping, no product code imports it.
+- A gateway's certificates have CN ``gw-{gateway}``, an organisation's ``org-{MSP id}``; an authority's subject O
+  names the organisation it belongs to.
+- An organisation's receipt certificate carries the attribute ``aigeco.role = receipt`` in the extension that
+  Hyperledger Fabric uses for attributes (1.2.3.4.5.6.7.8.1).
 - Private keys are written with mode 0600.
 """
 

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Makes .venv/ with everything that requirements.txt and requirements-dev.txt pin, and this project's commands in it.
+# Needs: Python 3.11 to 3.13. On a Debian without python3-venv it gets pip from Debian's package (apt as root, else unpacked).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-}
+for candidate in python3 python3.13 python3.12 python3.11; do
+  [ -n "$python" ] && break
+  if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then python=$candidate; fi
+done
+[ -n "$python" ] || { echo "setup: no Python 3.11 to 3.13 on PATH; try: apt install python3, or PYTHON=/path/to/python3.12 make setup" >&2; exit 1; }
+
+if [ ! -x .venv/bin/python ]; then
+  if "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    "$python" -m venv .venv
+  else
+    scripts/debian.sh python3-pip-whl >/dev/null
+    wheel=$(ls /usr/share/python-wheels/pip-*.whl .tools/debian/usr/share/python-wheels/pip-*.whl 2>/dev/null | head -n 1)
+    [ -n "$wheel" ] || { echo "setup: this Python has no ensurepip; try: apt install python3-venv" >&2; exit 1; }
+    "$python" -m venv --without-pip .venv
+    PYTHONPATH="$wheel" .venv/bin/python -m pip install --quiet --no-index --no-deps "$wheel"
+  fi
+fi
+
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+.venv/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements.txt -r requirements-dev.txt
+.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
