@@ -1,0 +1,108 @@
+"""The architecture as a test: who may import whom, and which library or mechanism lives in which one place.
+
+Read from the syntax tree, so an import inside a function counts as well.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parent.parent
+
+MAY_IMPORT = {
+    "drivers": set(),
+    "signer": {"drivers"},
+    "uplink": {"signer"},
+    "edge": {"drivers", "signer", "uplink"},
+    "ledger": {"signer", "uplink"},
+    "hw_sim": {"drivers", "signer", "uplink", "edge", "ledger"},
+}
+FROM_DRIVERS_IN_SIGNER = {"drivers.reading", "drivers.obis"}  # evidence knows what a Reading is, not how it was read
+
+LIBRARY_PLACES = {
+    "pymodbus": {"drivers/modbus.py"},
+    "paho": {"uplink/mqtt.py"},
+    "sqlite3": {"edge/spool.py", "ledger/embedded.py"},
+    "cryptography": {"signer", "edge/config.py", "ledger", "hw_sim/authority.py"},
+}
+THREADS_START_IN = {"edge/agent.py", "ledger/peer.py", "hw_sim/wire.py"}
+
+
+def _files(package: str) -> list[Path]:
+    return sorted((TOP / package).rglob("*.py"))
+
+
+def _imports(path: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            yield node.lineno, str(node.module)
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def _here(path: Path) -> str:
+    return path.relative_to(TOP).as_posix()
+
+
+def _within(path: Path, places: set[str]) -> bool:
+    return any(_here(path) == place or _here(path).startswith(f"{place}/") for place in places)
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_layer_imports_only_what_it_may(package: str) -> None:
+    files = _files(package)
+    assert files, f"{package}/ has no Python files"
+    for path in files:
+        for line, name in _imports(path):
+            layer = name.split(".")[0]
+            if layer in MAY_IMPORT and layer != package:
+                assert layer in MAY_IMPORT[package], f"{_here(path)}:{line} imports {name}"
+
+
+def test_the_signer_knows_only_the_reading() -> None:
+    for path in _files("signer"):
+        for line, name in _imports(path):
+            if name.startswith("drivers"):
+                assert any(name == ok or name.startswith(f"{ok}.") for ok in FROM_DRIVERS_IN_SIGNER), (
+                    f"{_here(path)}:{line} imports {name}"
+                )
+
+
+@pytest.mark.parametrize("library", LIBRARY_PLACES)
+def test_a_library_is_imported_in_its_one_place(library: str) -> None:
+    for package in MAY_IMPORT:
+        for path in _files(package):
+            for line, name in _imports(path):
+                if name.split(".")[0] == library:
+                    assert _within(path, LIBRARY_PLACES[library]), f"{_here(path)}:{line} imports {name}"
+
+
+def test_threads_are_started_in_three_files_only() -> None:
+    starters = {"Thread", "Timer", "ThreadPoolExecutor", "start_new_thread", "ThreadingMixIn", "ThreadingTCPServer"}
+    for package in MAY_IMPORT:
+        for path in _files(package):
+            for node in ast.walk(ast.parse(path.read_text())):
+                word = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+                if word in starters:
+                    assert _within(path, THREADS_START_IN), f"{_here(path)}:{node.lineno} starts threads"
+
+
+def test_nobody_imports_the_simulator() -> None:
+    for package in MAY_IMPORT:
+        if package != "hw_sim":
+            assert all("hw_sim" not in name.split(".") for path in _files(package) for _, name in _imports(path))
+
+
+def test_only_the_chain_asks_for_randomness_and_only_the_host_for_the_clock() -> None:
+    """Pure cores take time and salt as arguments: a wall clock or a random number inside one makes it untestable."""
+    pure = ["drivers/map.py", "drivers/plan.py", "drivers/decode.py", "drivers/schedule.py", "drivers/sunspec.py"]
+    pure += ["signer/statement.py", "signer/merkle.py", "signer/batch.py", "signer/receipt.py", "ledger/rules.py"]
+    for name in pure:
+        for line, module in _imports(TOP / name):
+            assert module.split(".")[0] not in {"time", "random", "secrets", "os", "socket", "threading"}, (
+                f"{name}:{line}"
+            )
