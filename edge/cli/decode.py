@@ -1,0 +1,32 @@
+"""``aigeco decode``: what the registers in a dump mean, through the code path the agent uses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("decode", short_help="Show what the registers of a dump mean.")
+@click.argument("model")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(model: str, file: Path, as_json: bool) -> None:
+    """Show what the registers in FILE mean to the meter model MODEL.
+
+    MODEL is a name of the catalogue, such as eastron_sdm630. FILE is a register dump in YAML: a table (input or
+    holding) and the registers as number: word.
+    """
+    from drivers import dump
+    from drivers.map import load
+    from edge.cli import values
+
+    meter_map = load(model)
+    found = dump.decode_dump(meter_map, dump.load(file))
+    points = tuple(dict.fromkeys(each.point for each in found))
+    if as_json:
+        print(json.dumps({"model": model, "values": values.entries(found, points)}))
+        return
+    print(f"{meter_map.manufacturer} {meter_map.model} ({model}), registers of {file}")
+    values.show(found, points)

@@ -1,0 +1,85 @@
+"""The ``aigeco`` command: finds the command's module, and turns its outcome into an exit code.
+
+Rules
+- One module a command; it is imported when it is needed, and keeps its own heavy imports inside its functions, so that
+  ``aigeco run`` carries nothing that only the technician's commands need.
+- A command returns its exit code; None is 0.
+- Known errors end with one message and their code, Ctrl-C with 130, neither with a traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from edge.cli.exits import MEANING, Exit, code_of, say
+
+COMMANDS = ("run", "read", "decode", "status", "verify", "export", "keys", "config")
+
+
+class Commands(click.Group):
+    """A group whose commands live in modules of their name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order a gateway's life takes."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, its module imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"edge.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+        """Run, and leave with the exit code (``standalone_mode`` as click means it)."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **kwargs)
+        try:
+            outcome = super().main(*args, standalone_mode=False, **kwargs)
+        except (KeyboardInterrupt, click.Abort):
+            sys.exit(Exit.INTERRUPTED)
+        except click.ClickException as error:
+            _say_usage(error)
+            sys.exit(Exit.USAGE)
+        except Exception as error:
+            code = code_of(error)
+            if code is None:
+                raise
+            say(error)
+            sys.exit(code)
+        sys.exit(outcome if isinstance(outcome, int) else Exit.OK)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The exit codes, below the commands."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(int(code)), words) for code, words in MEANING.items()])
+
+
+def _say_usage(error: click.ClickException) -> None:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # its message is the whole help
+        print(error.format_message(), file=sys.stderr)
+        return
+    print(f"error: {error.format_message()}", file=sys.stderr)
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        print(f"  try: {context.command_path} --help", file=sys.stderr)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="aigeco-edge", prog_name="aigeco")
+def cli() -> None:
+    """Trustworthy energy measurement: read meters, sign and keep every measurement, prove it later."""
+
+
+def main() -> None:
+    """Entry point of ``aigeco``."""
+    cli(prog_name="aigeco")
+
+
+if __name__ == "__main__":
+    main()
