@@ -1,0 +1,243 @@
+"""What can go wrong between a meter and its reader, as data.
+
+A fault names a meter, a kind, when it is on (seconds since the start), and which requests it strikes while it is on
+(all, every nth, or some by chance from the seed). In TOML::
+
+    [[fault]]
+    meter = "home1-grid"      # or "*"
+    kind = "late"
+    seconds = 2.5
+    from = 30
+    until = 60
+    every = 3
+
+Pure. Rules
+- A fault changes what is on the wire, never what the device measures (``frozen`` shows an old measurement, unchanged).
+- The same seed and the same requests meet the same faults.
+- Every mistake in the data is reported at once, each with its place and what to try.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hw_sim import frames
+from hw_sim.problems import Problem
+
+KINDS: Mapping[str, str] = {
+    "silent": "does not answer",
+    "dead": "does not answer, and over TCP closes and refuses connections",
+    "late": "answers `seconds` later",
+    "wrong_unit": "answers under the next unit id",
+    "wrong_function": "answers with the other read function's code",
+    "wrong_length": "answers with `registers` more registers than asked (negative: fewer), well formed",
+    "wrong_transaction": "answers with the transaction number of the request before (TCP)",
+    "bad_crc": "answers with a wrong CRC (RTU), or a wrong protocol id (TCP)",
+    "exception": "answers with exception `code`",
+    "swapped_words": "answers with each pair of words exchanged",
+    "frozen": "shows the measurements of the instant at which the fault began",
+    "truncated": "stops after `bytes` bytes of its answer",
+    "garbage": "sends `bytes` bytes of noise instead of its answer",
+    "echo": "the request comes back before the answer, as from an RS-485 adapter that hears itself",
+}
+"""Kind -> what it does."""
+
+_PARAMETERS = {
+    "late": ("seconds",),
+    "wrong_length": ("registers",),
+    "exception": ("code",),
+    "truncated": ("bytes",),
+    "garbage": ("bytes",),
+}
+_SILENT = ("silent", "dead")
+_BYTES = ("bad_crc", "truncated", "garbage", "echo")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault.
+
+    Attributes:
+        kind: a key of :data:`KINDS`.
+        meter: the station's name, ``*`` = all.
+        from_s, until_s: seconds since the start between which it is on.
+        every: it strikes every nth request only, counted per station.
+        probability: 0..1, whether it strikes a request that is its turn.
+        seconds: of ``late``.
+        code: of ``exception``.
+        registers: of ``wrong_length``.
+        size: of ``truncated`` and ``garbage``, in bytes (``bytes`` in the file).
+    """
+
+    kind: str
+    meter: str = "*"
+    from_s: float = 0.0
+    until_s: float = math.inf
+    every: int = 1
+    probability: float = 1.0
+    seconds: float = 1.0
+    code: int = 2
+    registers: int = -1
+    size: int = 4
+
+    @property
+    def silences(self) -> bool:
+        """Whether there is no answer at all."""
+        return self.kind in _SILENT
+
+    @property
+    def spoils_bytes(self) -> bool:
+        """Whether it works on the finished frame: :meth:`spoil`."""
+        return self.kind in _BYTES
+
+    @property
+    def delay_s(self) -> float:
+        """By how much the answer is later."""
+        return self.seconds if self.kind == "late" else 0.0
+
+    def is_on(self, elapsed_s: float) -> bool:
+        """Whether the fault's time has come and not gone."""
+        return self.from_s <= elapsed_s < self.until_s
+
+    def strikes(self, elapsed_s: float, number: int, chance: random.Random) -> bool:
+        """Whether it strikes a station's request of this number (from 1)."""
+        if not self.is_on(elapsed_s) or number % self.every:
+            return False
+        return self.probability >= 1.0 or chance.random() < self.probability
+
+    def freezes_at(self, at_s: float, start_s: float) -> float:
+        """The instant whose measurements are shown."""
+        return min(at_s, start_s + self.from_s) if self.kind == "frozen" else at_s
+
+    def change(self, answer: frames.Adu, request: frames.Adu) -> frames.Adu:
+        """The answer as the faulty device gives it."""
+        change = _CHANGES.get(self.kind)
+        return change(self, answer, request) if change else answer
+
+    def spoil(self, frame: bytes, request: bytes, framing: frames.Framing, chance: random.Random) -> bytes:
+        """The bytes on the wire in place of the frame that should be there."""
+        if self.kind == "bad_crc":
+            # On TCP there is no CRC; bytes 2 and 3 are the protocol id, which must be 0.
+            position = -1 if framing is frames.RTU else 3
+            spoilt = bytearray(frame)
+            spoilt[position] ^= 0x5A
+            return bytes(spoilt)
+        if self.kind == "truncated":
+            return frame[: self.size]
+        if self.kind == "garbage":
+            return bytes(int(chance.random() * 256) for _ in range(self.size))
+        return request + frame
+
+
+def _wrong_unit(_fault: Fault, answer: frames.Adu, _request: frames.Adu) -> frames.Adu:
+    return answer._replace(unit=answer.unit % 247 + 1)
+
+
+def _wrong_function(_fault: Fault, answer: frames.Adu, _request: frames.Adu) -> frames.Adu:
+    return answer._replace(pdu=bytes((answer.pdu[0] ^ 7,)) + answer.pdu[1:])
+
+
+def _wrong_length(fault: Fault, answer: frames.Adu, _request: frames.Adu) -> frames.Adu:
+    if answer.pdu[0] & 0x80:
+        return answer
+    words = answer.pdu[2:]
+    wanted = min(max(0, len(words) + 2 * fault.registers), 250)
+    words = (words + bytes(wanted))[:wanted]
+    return answer._replace(pdu=bytes((answer.pdu[0], len(words))) + words)
+
+
+def _wrong_transaction(_fault: Fault, answer: frames.Adu, _request: frames.Adu) -> frames.Adu:
+    return answer._replace(transaction=(answer.transaction - 1) & 0xFFFF)
+
+
+def _exception(fault: Fault, answer: frames.Adu, request: frames.Adu) -> frames.Adu:
+    return answer._replace(pdu=frames.exception(request.pdu[0], fault.code))
+
+
+def _swapped_words(_fault: Fault, answer: frames.Adu, _request: frames.Adu) -> frames.Adu:
+    if answer.pdu[0] & 0x80:
+        return answer
+    words = answer.pdu[2:]
+    pairs = [words[at + 2 : at + 4] + words[at : at + 2] for at in range(0, len(words), 4)]
+    return answer._replace(pdu=answer.pdu[:2] + b"".join(pairs))
+
+
+_CHANGES = {
+    "wrong_unit": _wrong_unit,
+    "wrong_function": _wrong_function,
+    "wrong_length": _wrong_length,
+    "wrong_transaction": _wrong_transaction,
+    "exception": _exception,
+    "swapped_words": _swapped_words,
+}
+
+_NUMBERS: Mapping[str, tuple[str, bool, float, float]] = {
+    # key in the file -> attribute, whole numbers only, least, most
+    "from": ("from_s", False, 0, math.inf),
+    "until": ("until_s", False, 0, math.inf),
+    "every": ("every", True, 1, math.inf),
+    "probability": ("probability", False, 0, 1),
+    "seconds": ("seconds", False, 0, 3600),
+    "code": ("code", True, 1, 255),
+    "registers": ("registers", True, -125, 125),
+    "bytes": ("size", True, 0, 256),
+}
+
+
+def parse(rows: object, meters: Sequence[str], place: str = "fault") -> tuple[tuple[Fault, ...], tuple[Problem, ...]]:
+    """Faults from the rows of a TOML array of tables.
+
+    Args:
+        rows: what the TOML parser gave.
+        meters: names that a fault may be for.
+        place: what the rows are called in messages.
+    """
+    if not isinstance(rows, list):
+        return (), (Problem(place, rows, "is no list of tables", f"write [[{place}]] above each fault"),)
+    problems: list[Problem] = []
+    found = [_parse_one(row, meters, f"{place}[{at}]", problems) for at, row in enumerate(rows)]
+    return tuple(fault for fault in found if fault), tuple(problems)
+
+
+def _parse_one(row: object, meters: Sequence[str], place: str, problems: list[Problem]) -> Fault | None:
+    if not isinstance(row, dict):
+        problems.append(Problem(place, row, "is no table", 'write kind = "silent" and so on'))
+        return None
+    before = len(problems)
+    kind = row.get("kind")
+    if kind not in KINDS:
+        problems.append(Problem(f"{place}.kind", kind, "is no kind of fault", _closest(kind, KINDS)))
+    meter = row.get("meter", "*")
+    if meter not in ("*", *meters):
+        problems.append(Problem(f"{place}.meter", meter, "is no meter of this site", _closest(meter, meters)))
+    fields: dict[str, Any] = {}
+    allowed = ("kind", "meter", "from", "until", "every", "probability", *_PARAMETERS.get(str(kind), ()))
+    for key, value in row.items():
+        if key not in allowed:
+            problems.append(Problem(f"{place}.{key}", value, f"does not belong to {kind}", _closest(key, allowed)))
+        elif key in _NUMBERS:
+            name, whole, least, most = _NUMBERS[key]
+            if not _is_number(value, whole) or not least <= value <= most:
+                problems.append(Problem(f"{place}.{key}", value, f"is no number from {least} to {most}", f"{key} = 1"))
+            fields[name] = value
+    if len(problems) > before:
+        return None
+    fault = Fault(kind=str(kind), meter=str(meter), **fields)
+    if fault.until_s <= fault.from_s:
+        problems.append(Problem(f"{place}.until", fault.until_s, f"is not after from = {fault.from_s}", "raise until"))
+        return None
+    return fault
+
+
+def _is_number(value: object, whole: bool) -> bool:
+    return isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+
+
+def _closest(word: object, words: Sequence[str] | Mapping[str, str]) -> str:
+    close = difflib.get_close_matches(str(word), list(words), n=3, cutoff=0.5)
+    return "one of " + ", ".join(close or sorted(words))
