@@ -1,0 +1,167 @@
+"""CBOR as the format allows it: RFC 8949 section 4.2.1 (core deterministic encoding) and nothing else.
+
+Encoding goes through cbor2. Decoding is our own and small, because a general decoder gives meaning to what must be
+refused here (tags become dates, numbers, regular expressions or cycles; trailing bytes, duplicate keys and long
+integers pass), and because a refusal has to name its place. Decoding by these rules equals "decode, encode again,
+compare".
+
+Rules
+- Integers, byte strings, text, arrays, maps, false, true, null. No tags, no floats, no other simple values.
+- Shortest form of every length and number, definite lengths, nothing after the end; map keys are integers in ascending
+  order of their bytes, each once.
+- A claimed length never allocates more than the bytes that are there.
+- Whatever comes in: a value or :class:`Malformed`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cbor2
+
+from signer.errors import Malformed
+
+MAX_DEPTH = 8
+"""Nesting that is followed; version 1 needs four levels, unknown kinds may need a few more."""
+
+_SIMPLE: dict[int, object] = {20: False, 21: True, 22: None}
+
+
+def encode(item: object) -> bytes:
+    """Deterministic bytes of an item whose maps already are in ascending order of their encoded keys."""
+    return cbor2.dumps(item)
+
+
+def head(major: int, argument: int) -> bytes:
+    """Initial byte and argument of an item, shortest form (RFC 8949 section 3)."""
+    first = major << 5
+    if argument < 24:
+        return bytes((first | argument,))
+    if argument < 1 << 8:
+        return bytes((first | 24, argument))
+    if argument < 1 << 16:
+        return bytes((first | 25,)) + argument.to_bytes(2, "big")
+    if argument < 1 << 32:
+        return bytes((first | 26,)) + argument.to_bytes(4, "big")
+    return bytes((first | 27,)) + argument.to_bytes(8, "big")
+
+
+def byte_string(content: bytes) -> bytes:
+    """A byte string item."""
+    return head(2, len(content)) + content
+
+
+def decode(data: bytes, max_bytes: int, place: str = "item") -> Any:
+    """The one item that ``data`` is.
+
+    Raises:
+        Malformed: too long, not deterministic CBOR of the allowed types, or something follows the item.
+    """
+    if len(data) > max_bytes:
+        raise Malformed(place, f"{len(data)} bytes, at most {max_bytes} are allowed")
+    value, end = decode_at(data, 0, place)
+    if end != len(data):
+        raise Malformed(place, f"{len(data) - end} bytes follow the end at byte {end}")
+    return value
+
+
+def decode_at(data: bytes, start: int, place: str = "item") -> tuple[Any, int]:
+    """The item that begins at ``start``, and where it ends.
+
+    Raises:
+        Malformed: no deterministic CBOR item of the allowed types begins there.
+    """
+    try:
+        return _item(data, start, MAX_DEPTH)
+    except IndexError:
+        raise Malformed(place, "ends early") from None
+    except _Wrong as wrong:
+        raise Malformed(f"{place}, byte {wrong.position}", wrong.reason) from None
+
+
+def byte_string_at(data: bytes, start: int, place: str) -> tuple[bytes, int]:
+    """The byte string that begins at ``start``, and where it ends.
+
+    Raises:
+        Malformed: there is no byte string in shortest form there.
+    """
+    if start < len(data) and data[start] >> 5 != 2:
+        raise Malformed(place, f"initial byte 0x{data[start]:02x} where a byte string is due")
+    return decode_at(data, start, place)
+
+
+class _Wrong(Exception):
+    def __init__(self, position: int, reason: str) -> None:
+        self.position = position
+        self.reason = reason
+
+
+def _item(data: bytes, start: int, depth: int) -> tuple[Any, int]:
+    first = data[start]
+    if first < 24:  # the common case first: a small number
+        return first, start + 1
+    major, argument, position = first >> 5, first & 31, start + 1
+    if major == 7:
+        if argument not in _SIMPLE:
+            raise _Wrong(start, f"0x{first:02x}: floats and simple values are not allowed")
+        return _SIMPLE[argument], position
+    if argument > 23:
+        argument, position = _argument(data, start, argument)
+    if major == 0:
+        return argument, position
+    if major == 1:
+        return -1 - argument, position
+    if major == 4 or major == 5:
+        if depth == 0:
+            raise _Wrong(start, f"nested deeper than {MAX_DEPTH}")
+        if argument > len(data) - position:  # every item takes at least one byte
+            raise _Wrong(start, f"claims {argument} items, {len(data) - position} bytes are left")
+        return _array(data, position, argument, depth) if major == 4 else _map(data, position, argument, depth)
+    if major == 6:
+        raise _Wrong(start, f"tag {argument} is not allowed here")
+    end = position + argument
+    if end > len(data):
+        raise _Wrong(start, f"claims {argument} bytes, {len(data) - position} are left")
+    if major == 2:
+        return data[position:end], end
+    try:
+        return data[position:end].decode(), end
+    except UnicodeDecodeError:
+        raise _Wrong(start, "text is not UTF-8") from None
+
+
+def _argument(data: bytes, start: int, info: int) -> tuple[int, int]:
+    if info > 27:
+        raise _Wrong(start, "indefinite length" if info == 31 else f"0x{data[start]:02x} is reserved")
+    size = 1 << (info - 24)
+    end = start + 1 + size
+    if end > len(data):
+        raise IndexError
+    argument = int.from_bytes(data[start + 1 : end], "big")
+    if argument < 24 or (size > 1 and argument < 1 << (4 * size)):
+        raise _Wrong(start, f"{argument} is not in its shortest form")
+    return argument, end
+
+
+def _array(data: bytes, position: int, count: int, depth: int) -> tuple[list[Any], int]:
+    items = []
+    for _ in range(count):
+        item, position = _item(data, position, depth - 1)
+        items.append(item)
+    return items, position
+
+
+def _map(data: bytes, position: int, count: int, depth: int) -> tuple[dict[int, Any], int]:
+    entries: dict[int, Any] = {}
+    previous = b""
+    for _ in range(count):
+        start = position
+        key, position = _item(data, start, 0)
+        if type(key) is not int:
+            raise _Wrong(start, f"map key {key!r:.40} is no integer")
+        encoded = data[start:position]
+        if encoded <= previous:
+            raise _Wrong(start, f"map key {key} twice" if encoded == previous else f"map key {key} is out of order")
+        previous = encoded
+        entries[key], position = _item(data, position, depth - 1)
+    return entries, position
