@@ -73,13 +73,16 @@ def code_of(error: BaseException) -> Exit | None:
 
 
 def lines_of(error: BaseException) -> Iterator[str]:
-    """``error: ...`` and ``  try: ...`` lines."""
+    """``error: ...`` and ``  try: ...`` lines; of several problems, each is followed by its own advice."""
     words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-    first, *more = words.splitlines() or [type(error).__name__]
-    yield f"error: {first}"
-    yield from (f"  {line}" for line in more)
-    for note in getattr(error, "__notes__", ()):
-        yield from (f"  {line}" for line in note.splitlines())
+    problems = words.splitlines() or [type(error).__name__]
+    notes = [line for note in getattr(error, "__notes__", ()) for line in note.splitlines()]
+    if len(problems) == len(notes):
+        for problem, note in zip(problems, notes, strict=True):
+            yield from (f"error: {problem}", f"  {note}")
+        return
+    yield f"error: {problems[0]}"
+    yield from (f"  {line}" for line in [*problems[1:], *notes])
 
 
 def say(error: BaseException) -> None:

@@ -35,12 +35,10 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
-        """Run, and leave with the exit code (``standalone_mode`` as click means it)."""
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **kwargs)
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run, and leave with the exit code."""
         try:
-            outcome = super().main(*args, standalone_mode=False, **kwargs)
+            outcome = super().main(*args, **{**kwargs, "standalone_mode": False})
         except (KeyboardInterrupt, click.Abort):
             sys.exit(Exit.INTERRUPTED)
         except click.ClickException as error:

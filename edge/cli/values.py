@@ -11,11 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from drivers import obis
-from drivers.decode import Decoded
-from drivers.reading import quality_names
+from drivers.decode import Decoded, flag_words
 from edge.cli import table
-
-NOT_AVAILABLE = "not available"
 
 
 def entries(decoded: Sequence[Decoded], points: Sequence[str]) -> list[dict[str, object]]:
@@ -29,15 +26,9 @@ def _entry(decoded: Decoded, several_points: bool) -> dict[str, object]:
         "obis": obis.unpack(decoded.key),
         "value": decoded.value.text() if decoded.value else None,
         "unit": obis.unit(decoded.key),
-        "flags": _flags(decoded),
+        "flags": flag_words(decoded),
         **point,
     }
-
-
-def _flags(decoded: Decoded) -> list[str]:
-    if decoded.value is None:
-        return [NOT_AVAILABLE, *quality_names(decoded.flags)]
-    return quality_names(decoded.flags | decoded.value.quality)
 
 
 def show(decoded: Sequence[Decoded], points: Sequence[str]) -> None:
@@ -50,7 +41,7 @@ def show(decoded: Sequence[Decoded], points: Sequence[str]) -> None:
             number,
             "" if obis.unit(each.key) == "1" else obis.unit(each.key),
             obis.unpack(each.key),
-            ", ".join(_flags(each)),
+            ", ".join(flag_words(each)),
         )
         for each, number in zip(decoded, numbers, strict=True)
     ]

@@ -1,0 +1,136 @@
+"""The command as a whole: exit codes, usage errors, Ctrl-C, and what it must not import."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from edge.cli import main as module
+from edge.cli.exits import KNOWN, MEANING, Exit, Refused, code_of, lines_of
+
+Aigeco = Callable[..., Any]
+TOP = Path(__file__).parents[2]
+
+
+def test_help_documents_every_command_and_exit_code(aigeco: Aigeco) -> None:
+    shown = aigeco("--help")
+    assert shown.code == 0
+    for name in module.COMMANDS:
+        assert f"\n  {name} " in shown.out
+    for code, words in MEANING.items():
+        assert f"\n  {int(code)} " in shown.out
+        assert words.split()[0] in shown.out
+    assert max(map(len, shown.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", module.COMMANDS)
+def test_every_command_has_help_that_fits_a_terminal(aigeco: Aigeco, name: str) -> None:
+    shown = aigeco(name, "--help")
+    assert shown.code == 0
+    assert max(map(len, shown.out.splitlines())) <= 80
+
+
+def test_without_arguments_the_help_is_shown(aigeco: Aigeco) -> None:
+    shown = aigeco()
+    assert shown.code == 2
+    assert shown.err.startswith("Usage: aigeco")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("dekode",), "No such command"),
+        (("decode",), "Missing argument"),
+        (("decode", "--jason", "a", "b"), "No such option"),
+        (("run", "--colour"), "No such option"),
+        (("keys", "destroy"), "No such command"),
+    ],
+)
+def test_wrong_usage_says_what_and_where_help_is(aigeco: Aigeco, arguments: tuple[str, ...], words: str) -> None:
+    asked = aigeco(*arguments)
+    assert asked.code == 2
+    said, advice = asked.problem
+    assert words in said
+    assert advice[-1].endswith("--help")
+
+
+def test_the_error_table_names_classes_that_exist() -> None:
+    import importlib
+
+    for name in KNOWN:
+        folder, _, last = name.rpartition(".")
+        assert issubclass(getattr(importlib.import_module(folder), last), Exception), name
+
+
+def test_a_bug_is_no_known_error() -> None:
+    assert code_of(ZeroDivisionError()) is None
+    assert code_of(OSError("no file name")) is None
+    assert code_of(KeyboardInterrupt()) is None
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def broken() -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(module.Commands, "get_command", lambda *_: broken)
+    with pytest.raises(ZeroDivisionError):
+        module.cli.main(["run"])
+
+
+def test_several_problems_each_carry_their_advice() -> None:
+    error = Refused("first\nsecond", Exit.CONFIG, "this", "that")
+    assert list(lines_of(error)) == ["error: first", "  try: this", "error: second", "  try: that"]
+    single = Refused("first", Exit.CONFIG, "this", "that")
+    assert list(lines_of(single)) == ["error: first", "  try: this", "  try: that"]
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        Path("/nowhere/at/all").read_bytes()
+    assert code_of(caught.value) == Exit.USAGE
+    assert list(lines_of(caught.value)) == ["error: /nowhere/at/all: No such file or directory"]
+
+
+def test_run_imports_nothing_that_only_people_need(python: Callable[..., Any]) -> None:
+    outcome = python(
+        "import sys\n"
+        "from edge.cli.main import cli\n"
+        "try: cli(['run', '--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "print([name for name in ('rich', 'yaml', 'hypothesis', 'pygments', 'pymodbus') if name in sys.modules])\n"
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[-1] == "[]"
+
+
+def test_ctrl_c_ends_without_a_traceback(tmp_path: Path) -> None:
+    """A read that waits for a meter which accepts the connection and says nothing."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edge.cli.main", "read", "eastron_sdm630", "--tcp", f"127.0.0.1:{port}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(TOP)},
+        )
+        silent.settimeout(30)
+        connection, _ = silent.accept()
+        with connection:
+            time.sleep(0.05)  # it has connected; now it asks
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err
