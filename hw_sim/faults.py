@@ -14,20 +14,19 @@ A fault names a meter, a kind, when it is on (seconds since the start), and whic
 Pure. Rules
 - A fault changes what is on the wire, never what the device measures (``frozen`` shows an old measurement, unchanged).
 - The same seed and the same requests meet the same faults.
-- Every mistake in the data is reported at once, each with its place and what to try.
+- Every mistake in the data is reported, each with its place and what to try.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from drivers.table import Table, closest
 from hw_sim import frames
-from hw_sim.problems import Problem
 
 KINDS: Mapping[str, str] = {
     "silent": "does not answer",
@@ -176,68 +175,54 @@ _CHANGES = {
     "swapped_words": _swapped_words,
 }
 
+# Key in the file -> attribute, whole numbers only, least, most. An hour is longer than any campaign needs.
 _NUMBERS: Mapping[str, tuple[str, bool, float, float]] = {
-    # key in the file -> attribute, whole numbers only, least, most
-    "from": ("from_s", False, 0, math.inf),
-    "until": ("until_s", False, 0, math.inf),
-    "every": ("every", True, 1, math.inf),
+    "from": ("from_s", False, 0, 1e9),
+    "until": ("until_s", False, 0, 1e9),
+    "every": ("every", True, 1, 1e9),
     "probability": ("probability", False, 0, 1),
     "seconds": ("seconds", False, 0, 3600),
     "code": ("code", True, 1, 255),
     "registers": ("registers", True, -125, 125),
     "bytes": ("size", True, 0, 256),
 }
+_ALWAYS = ("from", "until", "every", "probability")
 
 
-def parse(rows: object, meters: Sequence[str], place: str = "fault") -> tuple[tuple[Fault, ...], tuple[Problem, ...]]:
-    """Faults from the rows of a TOML array of tables.
+def parse(rows: Sequence[Table], meters: Sequence[str]) -> tuple[Fault, ...]:
+    """Faults from the tables of a file's ``[[fault]]``; what is wrong goes to the tables' list of problems.
 
     Args:
-        rows: what the TOML parser gave.
+        rows: one table a fault.
         meters: names that a fault may be for.
-        place: what the rows are called in messages.
     """
-    if not isinstance(rows, list):
-        return (), (Problem(place, rows, "is no list of tables", f"write [[{place}]] above each fault"),)
-    problems: list[Problem] = []
-    found = [_parse_one(row, meters, f"{place}[{at}]", problems) for at, row in enumerate(rows)]
-    return tuple(fault for fault in found if fault), tuple(problems)
+    return tuple(_parse_one(row, meters) for row in rows)
 
 
-def _parse_one(row: object, meters: Sequence[str], place: str, problems: list[Problem]) -> Fault | None:
-    if not isinstance(row, dict):
-        problems.append(Problem(place, row, "is no table", 'write kind = "silent" and so on'))
-        return None
-    before = len(problems)
-    kind = row.get("kind")
-    if kind not in KINDS:
-        problems.append(Problem(f"{place}.kind", kind, "is no kind of fault", _closest(kind, KINDS)))
-    meter = row.get("meter", "*")
+def _parse_one(row: Table, meters: Sequence[str]) -> Fault:
+    kind = row.choice("kind", KINDS)
+    meter = row.text("meter", "*")
     if meter not in ("*", *meters):
-        problems.append(Problem(f"{place}.meter", meter, "is no meter of this site", _closest(meter, meters)))
+        row.wrong("meter", meter, "no meter of this site has that name", closest(meter, ("*", *meters)))
     fields: dict[str, Any] = {}
-    allowed = ("kind", "meter", "from", "until", "every", "probability", *_PARAMETERS.get(str(kind), ()))
-    for key, value in row.items():
-        if key not in allowed:
-            problems.append(Problem(f"{place}.{key}", value, f"does not belong to {kind}", _closest(key, allowed)))
-        elif key in _NUMBERS:
-            name, whole, least, most = _NUMBERS[key]
-            if not _is_number(value, whole) or not least <= value <= most:
-                problems.append(Problem(f"{place}.{key}", value, f"is no number from {least} to {most}", f"{key} = 1"))
-            fields[name] = value
-    if len(problems) > before:
-        return None
-    fault = Fault(kind=str(kind), meter=str(meter), **fields)
+    for key in (*_ALWAYS, *_PARAMETERS.get(kind, ())):
+        name, whole, least, most = _NUMBERS[key]
+        value = row.take(key)
+        if value is None:
+            continue
+        if not _is_number(value, whole) or not least <= value <= most:  # type: ignore[operator]
+            kind_of = "whole number" if whole else "number"
+            row.wrong(
+                key, value, f"a {kind_of} from {least:g} to {most:g} is needed here", f"{key} = {max(1, least):g}"
+            )
+            continue
+        fields[name] = value
+    row.close()
+    fault = Fault(kind, meter, **fields)
     if fault.until_s <= fault.from_s:
-        problems.append(Problem(f"{place}.until", fault.until_s, f"is not after from = {fault.from_s}", "raise until"))
-        return None
+        row.wrong("until", fault.until_s, f"not after from = {fault.from_s:g}", "a later end, or none")
     return fault
 
 
 def _is_number(value: object, whole: bool) -> bool:
     return isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-
-
-def _closest(word: object, words: Sequence[str] | Mapping[str, str]) -> str:
-    close = difflib.get_close_matches(str(word), list(words), n=3, cutoff=0.5)
-    return "one of " + ", ".join(close or sorted(words))

@@ -1,0 +1,278 @@
+"""From quantities to register words: a map's registers run backwards.
+
+Pure and exact: quantities are integers in millionths of their unit, and one division makes the raw number. What can be
+known beforehand is worked out once per register, so that a whole meter costs a few dozen microseconds.
+
+Rules
+- A counter is cut off at its resolution, as a meter's display is; anything else is rounded.
+- A counter too large for its register wraps, anything else stops at the register's limit.
+- A number that happens to look like a not-available pattern moves away by one step.
+- A quantity that nobody supplies is the register's not-available pattern, NaN in a float, otherwise 0.
+- Words that several quantities share are written for the one that owns them; the others fill in only what is left.
+- A dynamic power of ten is the finest at which all values of its register group fit; that of a counter never moves.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from drivers import obis
+from drivers.map import Register, Term
+
+Quantities = Mapping[int, int]
+"""OBIS key -> value in millionths of its unit."""
+
+Points = Mapping[str, Quantities]
+"""Measuring point -> its quantities."""
+
+Place = Callable[[int, int], tuple[bytearray, int]]
+"""Function and register address -> the memory that holds it and the byte offset there."""
+
+Encoder = Callable[[Points], None]
+"""Writes the words of one register, or of a group that belongs together, into memory."""
+
+MILLION = 1_000_000
+_NOTHING: Quantities = {}
+COUNTER_UNITS = ("Wh", "varh", "VAh")
+# SunSpec allows -10..10; meters show three decimal places at most, and a million is plenty for any value.
+_POWERS = range(-3, 7)
+_REACTIVE = {
+    obis.BY_NAME["power_factor", phase].key: obis.BY_NAME["reactive_power", phase].key
+    for phase in ("total", "L1", "L2", "L3")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """``raw = value * times / by`` for a value in millionths."""
+
+    times: int
+    by: int
+
+    @classmethod
+    def of(cls, scale: tuple[int, int], power: int = 0) -> Ratio:
+        """From a map's decimal scale and a further power of ten."""
+        mantissa, exponent = scale
+        shift = 6 + exponent + power
+        sign = -1 if mantissa < 0 else 1
+        return cls(sign * 10 ** max(0, -shift), abs(mantissa) * 10 ** max(0, shift))
+
+    def cut(self, value: int) -> int:
+        """Towards minus infinity: what a counter shows."""
+        return value * self.times // self.by
+
+    def rounded(self, value: int) -> int:
+        """To the nearest."""
+        return (2 * value * self.times + self.by) // (2 * self.by)
+
+    def real(self, value: int) -> float:
+        """The nearest double."""
+        return value * self.times / self.by
+
+    def back(self, raw: int) -> int:
+        """The value of a raw number."""
+        return raw * self.by // self.times
+
+
+def encoders(registers: Iterable[Register], place: Place) -> tuple[Encoder, ...]:
+    """What writes all words of these registers; called in turn with the same points they make one picture."""
+    made: list[Encoder] = []
+    groups: dict[tuple[int, int], list[Register]] = {}
+    shared: list[Register] = []
+    written: set[tuple[int, int]] = set()
+    for register in registers:
+        if register.plus or register.derived:
+            shared.append(register)
+            continue
+        written.add((register.function, register.address))
+        if register.scale_address is None:
+            made.append(_single(register, place))
+        else:
+            groups.setdefault((register.function, register.scale_address), []).append(register)
+    made += [_scaled(address, group, place) for (_, address), group in groups.items()]
+    # A word that two composites share belongs to the first; what is only derived comes last.
+    for register in sorted(shared, key=lambda register: register.derived):
+        made.append(_composite(register, frozenset(written), place))
+        written.update((register.function, part.address) for part in _parts(register))
+    return tuple(made)
+
+
+def is_counter(key: int) -> bool:
+    """Whether the quantity only ever grows."""
+    return obis.unit(key) in COUNTER_UNITS
+
+
+def _single(register: Register, place: Place) -> Encoder:
+    """A register with a fixed scale and no parts."""
+    point, key = register.point, register.key
+    buffer, start = place(register.function, register.address)
+    end = start + 2 * register.count
+    to_words, number, empty = _to_words(register), _number(register, Ratio.of(register.scale)), _empty(register)
+    reactive = _REACTIVE.get(key, 0) if register.encoding == "pf4q" else 0
+
+    def encode(points: Points) -> None:
+        quantities = points.get(point, _NOTHING)
+        value = quantities.get(key)
+        if value is None:
+            buffer[start:end] = empty
+            return
+        if reactive:
+            value = _four_quadrants(value, leading=quantities.get(reactive, 0) < 0)
+        buffer[start:end] = to_words(number(value))
+
+    return encode
+
+
+def _number(register: Register, ratio: Ratio) -> Callable[[int], float]:
+    if register.type in ("f32", "f64"):
+        return ratio.real
+    return ratio.cut if is_counter(register.key) else ratio.rounded
+
+
+def _four_quadrants(factor: int, leading: bool) -> int:
+    """Power factor as Schneider's four-quadrant float has it: 1..2 means leading; the sign is that of the power."""
+    if not leading:
+        return factor
+    return -2 * MILLION - factor if factor < 0 else 2 * MILLION - factor
+
+
+def _scaled(scale_address: int, group: list[Register], place: Place) -> Encoder:
+    """Registers that share a power of ten in a register of its own."""
+    powers = (0,) if any(is_counter(register.key) for register in group) else _POWERS
+    places = [(register, *place(register.function, register.address), _empty(register)) for register in group]
+    scale_buffer, scale_start = place(group[0].function, scale_address)
+    ratios = {power: [Ratio.of(register.scale, power) for register in group] for power in powers}
+    limits = [(1 << 16 * register.count - register.type.startswith("s")) - 2 for register in group]
+    to_words = [_to_words(register) for register in group]
+
+    def encode(points: Points) -> None:
+        values = [points.get(register.point, _NOTHING).get(register.key) for register in group]
+        for power in powers:
+            numbers = [
+                None if value is None else _number(register, ratio)(value)
+                for register, ratio, value in zip(group, ratios[power], values, strict=True)
+            ]
+            if all(number is None or abs(number) <= limit for number, limit in zip(numbers, limits, strict=True)):
+                break
+        scale_buffer[scale_start : scale_start + 2] = power.to_bytes(2, "big", signed=True)
+        for (register, buffer, start, empty), words, number in zip(places, to_words, numbers, strict=True):
+            buffer[start : start + 2 * register.count] = empty if number is None else words(number)
+
+    return encode
+
+
+def _parts(register: Register) -> tuple[Term, ...]:
+    return (Term(register.address, register.count, register.type, register.scale), *register.plus)
+
+
+def _composite(register: Register, written: frozenset[tuple[int, int]], place: Place) -> Encoder:
+    """A value made of several numbers: those that nobody else writes carry what the others leave."""
+    given, free = [], []
+    for part in _parts(register):
+        alone = _alone(register, part)
+        ratio, (buffer, start) = Ratio.of(part.scale), place(register.function, part.address)
+        if (register.function, part.address) in written:
+            given.append((_from_words(alone), ratio, buffer, start, start + 2 * part.count))
+        else:
+            free.append((_to_words(alone), ratio, buffer, start, start + 2 * part.count, part.type.startswith("s")))
+    free.sort(key=lambda part: -abs(part[1].by / part[1].times))
+    point, key, empty = register.point, register.key, _empty(register)
+
+    def encode(points: Points) -> None:
+        value = points.get(point, _NOTHING).get(key)
+        rest = value or 0
+        for from_words, ratio, buffer, start, end in given:
+            rest -= ratio.back(from_words(buffer[start:end]))
+        for to_words, ratio, buffer, start, end, signed in free:
+            # A number without a sign carries only what points its way: import and export of a difference.
+            raw = _towards_zero(rest, ratio)
+            raw = raw if signed else max(0, raw)
+            buffer[start:end] = empty if value is None and end - start == len(empty) else to_words(raw)
+            rest -= ratio.back(raw)
+
+    return encode
+
+
+def _towards_zero(value: int, ratio: Ratio) -> int:
+    number = abs(value) * abs(ratio.times) // ratio.by
+    return number if (value < 0) == (ratio.times < 0) else -number
+
+
+def _alone(register: Register, part: Term) -> Register:
+    """One part of a composite as a register of its own."""
+    return Register(
+        key=register.key,
+        quantity=register.quantity,
+        phase=register.phase,
+        point=register.point,
+        function=register.function,
+        address=part.address,
+        count=part.count,
+        type=part.type,
+        scale=part.scale,
+        word_order=register.word_order,
+        not_available=register.not_available if part.type == register.type else (),
+    )
+
+
+def _empty(register: Register) -> bytes:
+    """The words of "no value"."""
+    size = 2 * register.count
+    if register.not_available:
+        return _ordered(register.not_available[0].to_bytes(size, "big"), register)
+    if register.type in ("f32", "f64"):
+        return _ordered(struct.pack(">f" if size == 4 else ">d", math.nan), register)
+    return bytes(size)
+
+
+def _ordered(words: bytes, register: Register) -> bytes:
+    """Most significant register first, or last; the same function turns either way."""
+    if register.word_order == "big" or len(words) == 2:
+        return words
+    return b"".join(words[at : at + 2] for at in range(len(words) - 2, -2, -2))
+
+
+def _from_words(register: Register) -> Callable[[bytearray], int]:
+    signed = register.type.startswith("s")
+    return lambda words: int.from_bytes(_ordered(bytes(words), register), "big", signed=signed)
+
+
+def _to_words(register: Register) -> Callable[[float], bytes]:
+    """Raw number -> words in the register's type and word order."""
+    if register.type in ("f32", "f64"):
+        pack = struct.Struct(">f" if register.type == "f32" else ">d").pack
+        if register.word_order == "big":
+            return pack
+        return lambda raw: _ordered(pack(raw), register)
+    return _integer_words(register)
+
+
+def _integer_words(register: Register) -> Callable[[float], bytes]:
+    size, bits = 2 * register.count, 16 * register.count
+    signed, counter = register.type.startswith("s"), is_counter(register.key)
+    low = -(1 << bits - 1) if signed else 0
+    high = (1 << bits - signed) - 1
+    mask, patterns = (1 << bits) - 1, frozenset(register.not_available)
+    plain = register.word_order == "big" or register.count == 1
+
+    def words(raw: float) -> bytes:
+        number = int(raw)
+        if not low <= number <= high:
+            number = number % (high + 1) if counter and number > 0 else min(max(number, low), high)
+        number &= mask
+        if number in patterns:
+            number = _beside(number, patterns, -1 if 0 < number <= high else 1)
+        data = number.to_bytes(size, "big")
+        return data if plain else _ordered(data, register)
+
+    return words
+
+
+def _beside(number: int, patterns: frozenset[int], step: int) -> int:
+    """The nearest number in one direction, towards zero, that is no pattern."""
+    while number in patterns:
+        number += step
+    return number
