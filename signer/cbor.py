@@ -24,6 +24,9 @@ from signer.errors import Malformed
 MAX_DEPTH = 8
 """Nesting that is followed; version 1 needs four levels, unknown kinds may need a few more."""
 
+_BYTES = tuple(bytes((value,)) for value in range(256))
+_NEGATIVE = 1 << 64  # past every unsigned key
+
 _SIMPLE: dict[int, object] = {20: False, 21: True, 22: None}
 
 
@@ -36,14 +39,25 @@ def head(major: int, argument: int) -> bytes:
     """Initial byte and argument of an item, shortest form (RFC 8949 section 3)."""
     first = major << 5
     if argument < 24:
-        return bytes((first | argument,))
+        return _BYTES[first | argument]
     if argument < 1 << 8:
-        return bytes((first | 24, argument))
+        return _BYTES[first | 24] + _BYTES[argument]
     if argument < 1 << 16:
-        return bytes((first | 25,)) + argument.to_bytes(2, "big")
+        return _BYTES[first | 25] + argument.to_bytes(2, "big")
     if argument < 1 << 32:
-        return bytes((first | 26,)) + argument.to_bytes(4, "big")
-    return bytes((first | 27,)) + argument.to_bytes(8, "big")
+        return _BYTES[first | 26] + argument.to_bytes(4, "big")
+    return _BYTES[first | 27] + argument.to_bytes(8, "big")
+
+
+def integer(number: int) -> bytes:
+    """An integer item.
+
+    Raises:
+        ValueError: outside what CBOR's 64-bit integers hold.
+    """
+    if not -_NEGATIVE <= number < _NEGATIVE:
+        raise ValueError(f"{number} does not fit 64 bits")
+    return head(0, number) if number >= 0 else head(1, -1 - number)
 
 
 def byte_string(content: bytes) -> bytes:
@@ -96,9 +110,13 @@ class _Wrong(Exception):
         self.reason = reason
 
 
+# The functions below run for every field of every statement that a ledger takes, so the numbers that statements are
+# full of are read on the spot instead of by a call each: that halves the time.
+
+
 def _item(data: bytes, start: int, depth: int) -> tuple[Any, int]:
     first = data[start]
-    if first < 24:  # the common case first: a small number
+    if first < 24:
         return first, start + 1
     major, argument, position = first >> 5, first & 31, start + 1
     if major == 7:
@@ -107,27 +125,22 @@ def _item(data: bytes, start: int, depth: int) -> tuple[Any, int]:
         return _SIMPLE[argument], position
     if argument > 23:
         argument, position = _argument(data, start, argument)
+    if major == 2:
+        end = position + argument
+        if end > len(data):
+            raise _Wrong(start, f"claims {argument} bytes, {len(data) - position} are left")
+        return data[position:end], end
     if major == 0:
         return argument, position
     if major == 1:
         return -1 - argument, position
-    if major == 4 or major == 5:
-        if depth == 0:
-            raise _Wrong(start, f"nested deeper than {MAX_DEPTH}")
-        if argument > len(data) - position:  # every item takes at least one byte
-            raise _Wrong(start, f"claims {argument} items, {len(data) - position} bytes are left")
-        return _array(data, position, argument, depth) if major == 4 else _map(data, position, argument, depth)
+    if major == 4:
+        return _array(data, position, argument, depth)
+    if major == 5:
+        return _map(data, position, argument, depth)
     if major == 6:
         raise _Wrong(start, f"tag {argument} is not allowed here")
-    end = position + argument
-    if end > len(data):
-        raise _Wrong(start, f"claims {argument} bytes, {len(data) - position} are left")
-    if major == 2:
-        return data[position:end], end
-    try:
-        return data[position:end].decode(), end
-    except UnicodeDecodeError:
-        raise _Wrong(start, "text is not UTF-8") from None
+    return _text(data, start, position, argument)
 
 
 def _argument(data: bytes, start: int, info: int) -> tuple[int, int]:
@@ -143,25 +156,75 @@ def _argument(data: bytes, start: int, info: int) -> tuple[int, int]:
     return argument, end
 
 
+def _text(data: bytes, start: int, position: int, size: int) -> tuple[str, int]:
+    end = position + size
+    if end > len(data):
+        raise _Wrong(start, f"claims {size} bytes, {len(data) - position} are left")
+    try:
+        return data[position:end].decode(), end
+    except UnicodeDecodeError:
+        raise _Wrong(start, "text is not UTF-8") from None
+
+
 def _array(data: bytes, position: int, count: int, depth: int) -> tuple[list[Any], int]:
-    items = []
+    if depth <= 0 or count > len(data) - position:
+        raise _no_room(data, position, count, depth)
+    items: list[Any] = []
     for _ in range(count):
-        item, position = _item(data, position, depth - 1)
-        items.append(item)
+        first = data[position]
+        if first < 24:
+            items.append(first)
+            position += 1
+        elif first == 0x1A:
+            end = position + 5
+            number = int.from_bytes(data[position + 1 : end], "big")
+            if number < 1 << 16 or end > len(data):
+                _item(data, position, depth)  # says what is wrong
+            items.append(number)
+            position = end
+        elif 0x20 <= first < 0x38:
+            items.append(0x1F - first)
+            position += 1
+        elif first == 0x19 and data[position + 1]:
+            items.append(data[position + 1] << 8 | data[position + 2])
+            position += 3
+        else:
+            item, position = _item(data, position, depth - 1)
+            items.append(item)
     return items, position
 
 
 def _map(data: bytes, position: int, count: int, depth: int) -> tuple[dict[int, Any], int]:
+    if depth <= 0 or count > len(data) - position:  # every item takes at least one byte
+        raise _no_room(data, position, count, depth)
     entries: dict[int, Any] = {}
-    previous = b""
+    previous = -1
     for _ in range(count):
         start = position
-        key, position = _item(data, start, 0)
-        if type(key) is not int:
-            raise _Wrong(start, f"map key {key!r:.40} is no integer")
-        encoded = data[start:position]
-        if encoded <= previous:
-            raise _Wrong(start, f"map key {key} twice" if encoded == previous else f"map key {key} is out of order")
-        previous = encoded
-        entries[key], position = _item(data, position, depth - 1)
+        key: Any = data[start]
+        if key < 24:
+            position += 1
+        elif key == 0x19 and data[start + 1]:
+            key = data[start + 1] << 8 | data[start + 2]
+            position += 3
+        else:
+            key, position = _item(data, start, 0)
+            if type(key) is not int:
+                raise _Wrong(start, f"map key {key!r:.40} is no integer")
+        # The order of the encoded bytes: unsigned ascending, then negative descending.
+        order = key if key >= 0 else _NEGATIVE - key
+        if order <= previous:
+            raise _Wrong(start, f"map key {key} twice" if key in entries else f"map key {key} is out of order")
+        previous = order
+        first = data[position]
+        if 0x80 <= first < 0x98:
+            entries[key], position = _array(data, position + 1, first - 0x80, depth - 1)
+        else:
+            entries[key], position = _item(data, position, depth - 1)
     return entries, position
+
+
+def _no_room(data: bytes, position: int, count: int, depth: int) -> _Wrong:
+    if depth <= 0:
+        return _Wrong(position, f"nested deeper than {MAX_DEPTH}")
+    return _Wrong(position, f"claims {count} items, {len(data) - position} bytes are left")

@@ -14,14 +14,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from drivers.reading import Reading, Value
-from signer import cose, grammar, statement
+from signer import cbor, cose, grammar, statement
 from signer.codes import Kind
 from signer.errors import Malformed
 from signer.keys import KeyStore, key_id
-from signer.statement import Instant, Statement, encode_protected, stream_of
+from signer.statement import Instant, Statement, stream_of
 
 Values = tuple[tuple[int, Value], ...]
 _HIGHEST_STATUS = 255
@@ -63,6 +64,9 @@ class Descriptor:
     serial: str
     overrides: tuple[tuple[str, str], ...] = ()
     layout: tuple[tuple[int, int], ...] = ()
+
+
+_BEFORE_GENESIS = Head(statement.NO_STREAM, -1, statement.NO_SID)
 
 
 class Chain:
@@ -194,21 +198,23 @@ class Chain:
         return self._sign(kind, sub, instant, (statement.encode_body({13: entries}), 1))
 
     def _sign(self, kind: Kind, sub: str, instant: Instant, body: tuple[bytes, int]) -> Statement:
-        protected = encode_protected(self.gateway, sub, self._key_id)
+        signed_prefix, message_prefix = statement.prefixes(self.gateway, sub, self._key_id)
         head = self.head
         if head is None:
             if kind != Kind.GENESIS:
                 raise ValueError(f"a stream begins with its genesis, not with kind {kind}")
-            stream, seq, prev = statement.NO_STREAM, 0, statement.NO_SID
-        else:
-            stream, seq, prev = head.stream, head.seq + 1, head.sid
-        payload = statement.encode_payload(kind, stream, seq, prev, self.boot, instant, self._random(16), body)
-        sid = cose.digest(protected, payload)
-        data = cose.assemble(protected, payload, self._key.sign_digest(sid))
+            head = _BEFORE_GENESIS
+        payload = statement.encode_payload(
+            kind, head.stream, head.seq + 1, head.sid, self.boot, instant, self._random(16), body
+        )
+        content = cbor.byte_string(payload)
+        sid = sha256(signed_prefix + content).digest()
+        data = b"".join((message_prefix, content, cose.SIGNATURE_HEAD, self._key.sign_digest(sid)))
         if len(data) > statement.MAX_BYTES:
             raise Malformed("statement", f"{len(data)} bytes, at most {statement.MAX_BYTES} are allowed")
-        self.head = Head(stream if head is not None else stream_of(sid), seq, sid)
-        return Statement(data, sid, seq, int(kind), sub)
+        stream = head.stream if head is not _BEFORE_GENESIS else stream_of(sid)
+        self.head = Head(stream, head.seq + 1, sid)
+        return Statement(data, sid, head.seq + 1, int(kind), sub)
 
 
 def _present(entries: dict[int, Any]) -> dict[int, Any]:

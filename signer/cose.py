@@ -28,11 +28,16 @@ ES256 = -7
 CURVE_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """Order n of P-256 (SEC 2, section 2.4.2)."""
 
+HALF_ORDER = (CURVE_ORDER // 2).to_bytes(32, "big")
+"""The largest s that is allowed, as bytes."""
+
 DIGEST_ALGORITHM = ec.ECDSA(Prehashed(hashes.SHA256()))
 """ECDSA over a digest that is already there."""
 
+SIGNATURE_HEAD = b"\x58\x40"
+"""What stands before the 64 bytes of a signature."""
+
 _ORDER_BYTES = CURVE_ORDER.to_bytes(32, "big")
-_HALF_ORDER_BYTES = (CURVE_ORDER // 2).to_bytes(32, "big")
 _ZERO = bytes(32)
 _CONTEXT = b"\x84\x6aSignature1"
 _NO_HEADERS = b"\xa0"
@@ -58,16 +63,22 @@ class Sign1:
 
 def digest(protected: bytes, payload: bytes) -> bytes:
     """SHA-256 of the Sig_structure: what ES256 signs, and a statement's ``sid``."""
-    return hashlib.sha256(
-        b"".join((_CONTEXT, cbor.byte_string(protected), b"\x40", cbor.byte_string(payload)))
-    ).digest()
+    return hashlib.sha256(signed_prefix(protected) + cbor.byte_string(payload)).digest()
+
+
+def signed_prefix(protected: bytes) -> bytes:
+    """The Sig_structure up to its last element, the payload as a byte string."""
+    return b"".join((_CONTEXT, cbor.byte_string(protected), b"\x40"))
+
+
+def message_prefix(protected: bytes, unprotected: bytes = _NO_HEADERS) -> bytes:
+    """The tagged message up to its payload; ``unprotected`` is an encoded map."""
+    return b"".join((_START, cbor.byte_string(protected), unprotected))
 
 
 def assemble(protected: bytes, payload: bytes, signature: bytes, unprotected: bytes = _NO_HEADERS) -> bytes:
     """The tagged message; ``unprotected`` is an encoded map."""
-    return b"".join(
-        (_START, cbor.byte_string(protected), unprotected, cbor.byte_string(payload), b"\x58\x40", signature)
-    )
+    return b"".join((message_prefix(protected, unprotected), cbor.byte_string(payload), SIGNATURE_HEAD, signature))
 
 
 def parse(data: bytes, max_bytes: int, place: str) -> Sign1:
@@ -106,7 +117,7 @@ def check_signature_form(signature: bytes, place: str) -> None:
         raise Malformed(place, f"{len(signature)} bytes, not 64")
     if not _ZERO < signature[:32] < _ORDER_BYTES:
         raise Malformed(place, "r is outside 1..n-1")
-    if not _ZERO < signature[32:] <= _HALF_ORDER_BYTES:
+    if not _ZERO < signature[32:] <= HALF_ORDER:
         raise Malformed(place, "s is outside 1..n/2")
 
 

@@ -115,6 +115,20 @@ def check_values(values: object, place: str) -> None:
             raise Malformed(f"{place}, {obis.unpack(key)}", f"quality {value[2]!r:.20} is outside 1..65535")
 
 
+def check_block(function: object, address: object, size: int, place: str) -> None:
+    """Refuse register words (``size`` bytes of them) that no Modbus request can have read.
+
+    Raises:
+        Malformed: another function than 3 and 4, a half register, too many, or addresses past the last register.
+    """
+    if type(function) is not int or not 3 <= function <= 4:
+        raise Malformed(place, f"function {function!r:.20} is neither 3 nor 4")
+    if size % 2 or not 2 <= size <= MAX_BLOCK_BYTES:
+        raise Malformed(place, f"{size} bytes are no 1..{MAX_BLOCK_BYTES // 2} registers")
+    if type(address) is not int or not 0 <= address <= 65536 - size // 2:
+        raise Malformed(place, f"address {address!r:.20} leaves the 65536 registers")
+
+
 def check_obis_key(key: object, place: str) -> None:
     """Refuse what is no OBIS key in its one form.
 
@@ -231,12 +245,9 @@ def _check_blocks(blocks: object, place: str) -> None:
         if type(block) is not list or len(block) != 3:
             raise Malformed(f"{place}, block {number}", f"{block!r:.60} is no [function, address, words]")
         function, address, words = block
-        if type(function) is not int or not 3 <= function <= 4:
-            raise Malformed(f"{place}, block {number}", f"function {function!r:.20} is neither 3 nor 4")
-        if type(words) is not bytes or len(words) % 2 or not 2 <= len(words) <= MAX_BLOCK_BYTES:
-            raise Malformed(f"{place}, block {number}", f"words are no 1..{MAX_BLOCK_BYTES // 2} times two bytes")
-        if type(address) is not int or not 0 <= address <= 65536 - len(words) // 2:
-            raise Malformed(f"{place}, block {number}", f"address {address!r:.20} leaves the 65536 registers")
+        if type(words) is not bytes:
+            raise Malformed(f"{place}, block {number}", f"words {words!r:.40} are no byte string")
+        check_block(function, address, len(words), f"{place}, block {number}")
 
 
 def _check_content(value: object, limit: int, place: str) -> None:

@@ -195,8 +195,8 @@ def verify_signature(claims: Claims, public_key: ec.EllipticCurvePublicKey) -> b
 
 
 @lru_cache(maxsize=1024)
-def encode_protected(gateway: str, sub: str, key_id: bytes) -> bytes:
-    """The protected header: the same for every statement of one measuring point.
+def prefixes(gateway: str, sub: str, key_id: bytes) -> tuple[bytes, bytes]:
+    """What stands before the payload, in the Sig_structure and in the message; the same for one measuring point.
 
     Raises:
         Malformed: a name that may not be used.
@@ -204,7 +204,8 @@ def encode_protected(gateway: str, sub: str, key_id: bytes) -> bytes:
     grammar.check_name(gateway, grammar.GATEWAY, "statement, gateway")
     grammar.check_name(sub, grammar.SUB, "statement, sub")
     header = {1: cose.ES256, 3: _CONTENT_FORMAT_CBOR, 4: key_id, 15: {1: gateway, 2: sub}, 16: _TYPE}
-    return cbor.encode(header)
+    protected = cbor.encode(header)
+    return cose.signed_prefix(protected), cose.message_prefix(protected)
 
 
 def encode_body(body: Mapping[int, Any]) -> bytes:
@@ -218,24 +219,25 @@ def encode_reading(reading: Reading) -> tuple[bytes, int]:
     Raises:
         Malformed: something that :func:`parse` would refuse.
     """
+    head = cbor.head
     parts: list[bytes] = []
     count = 1
     if reading.status is not None:
-        parts += (b"\x0a", cbor.head(0, reading.status))
+        parts += (b"\x0a", head(0, reading.status))
         count += 1
     if reading.values:
-        parts += (b"\x0b", cbor.head(5, len(reading.values)))
+        parts += (b"\x0b", head(5, len(reading.values)))
         _encode_values(reading.values, parts)
         count += 1
     if reading.window_ms is not None:
-        parts += (b"\x0c", cbor.head(0, reading.window_ms))
+        parts += (b"\x0c", head(0, reading.window_ms))
         count += 1
     if reading.blocks:
-        parts += (b"\x0f", cbor.head(4, len(reading.blocks)))
+        parts += (b"\x0f", head(4, len(reading.blocks)))
         for block in reading.blocks:
-            parts += (b"\x83", cbor.head(0, block.function), cbor.head(0, block.address), cbor.byte_string(block.words))
+            parts += (_block_head(block.function, block.address, len(block.words)), block.words)
         count += 1
-    parts += (b"\x10", cbor.head(0, reading.slot_ms))
+    parts += (b"\x10", head(0, reading.slot_ms))
     return b"".join(parts), count
 
 
@@ -274,9 +276,24 @@ def encode_payload(
 _EXPONENT = {exponent: cbor.encode(exponent) for exponent in range(-9, 10)}
 
 
+class _KeyHeads(dict[int, bytes]):
+    """OBIS key -> its bytes and those of the array behind it; as many as there are codes in use."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self._array = cbor.head(4, length)
+
+    def __missing__(self, key: int) -> bytes:
+        grammar.check_obis_key(key, "statement, field 11")
+        self[key] = cbor.head(0, key) + self._array
+        return self[key]
+
+
+_GOOD, _FLAGGED = _KeyHeads(2), _KeyHeads(3)
+
+
 def _encode_values(values: tuple[tuple[int, Value], ...], parts: list[bytes]) -> None:
     previous = -1
-    head = cbor.head
     for key, value in values:
         mantissa, exponent, quality = value.mantissa, value.exponent, value.quality
         if key <= previous or exponent not in _EXPONENT:
@@ -284,17 +301,22 @@ def _encode_values(values: tuple[tuple[int, Value], ...], parts: list[bytes]) ->
         if mantissa % 10 == 0 and (exponent != 9 if mantissa else exponent != 0):
             raise Malformed(f"statement, field 11, {key}", f"{value} is not in its normal form")
         previous = key
-        parts.append(_key_and_array(key, 3 if quality else 2))
-        parts.append(head(0, mantissa) if mantissa >= 0 else head(1, -1 - mantissa))
-        parts.append(_EXPONENT[exponent])
+        if 0xFFFF < mantissa <= 0xFFFFFFFF:  # what counters hold
+            number = b"\x1a" + mantissa.to_bytes(4, "big")
+        elif 0xFF < mantissa <= 0xFFFF:
+            number = b"\x19" + mantissa.to_bytes(2, "big")
+        else:
+            number = cbor.integer(mantissa)
         if quality:
-            parts.append(head(0, quality))
+            parts += (_FLAGGED[key], number, _EXPONENT[exponent], cbor.integer(quality))
+        else:
+            parts += (_GOOD[key], number, _EXPONENT[exponent])
 
 
 @lru_cache(maxsize=1024)
-def _key_and_array(key: int, length: int) -> bytes:
-    grammar.check_obis_key(key, "statement, field 11")
-    return cbor.head(0, key) + cbor.head(4, length)
+def _block_head(function: int, address: int, size: int) -> bytes:
+    grammar.check_block(function, address, size, "statement, field 15")
+    return b"\x83" + cbor.head(0, function) + cbor.head(0, address) + cbor.head(2, size)
 
 
 @lru_cache(maxsize=1024)

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from signer.cose import CURVE_ORDER
+from signer.cose import CURVE_ORDER, HALF_ORDER
 
 
 class KeyProblem(Exception):
@@ -82,11 +81,14 @@ def key_id(public_key: ec.EllipticCurvePublicKey) -> bytes:
 
 
 def raw_signature(der: bytes) -> bytes:
-    """r || s with s in the lower half, of a DER signature."""
-    r, s = decode_dss_signature(der)
-    if s > CURVE_ORDER // 2:
-        s = CURVE_ORDER - s
-    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    """r || s with s in the lower half, of a DER signature (SEQUENCE of two INTEGER) that a library made."""
+    at_s = 4 + der[3]
+    r, s = der[4:at_s], der[at_s + 2 :]
+    if len(s) > 32:
+        s = s[1:]  # the zero that keeps a DER integer positive
+    if s.rjust(32, b"\0") > HALF_ORDER:
+        s = (CURVE_ORDER - int.from_bytes(s, "big")).to_bytes(32, "big")
+    return r[-32:].rjust(32, b"\0") + s.rjust(32, b"\0")
 
 
 def _split(uri: str) -> tuple[Scheme, str]:
