@@ -1,0 +1,1 @@
+"""Measurements: what the goals of docs/performance.md are checked with. ``python -m bench`` runs them all."""

@@ -1,0 +1,94 @@
+"""Meters in a process of their own, so that their processor time is nobody else's.
+
+``python -m bench.meters MODEL COUNT`` answers Modbus TCP on COUNT ports, unit 1 each, prints the ports as one line, and
+ends when its standard input does.
+
+Rules
+- The numbers move: each meter takes a new picture of itself every second, as a real one would be read.
+- Only registers and a socket: no latency, no faults.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import click
+
+from bench import sample
+from drivers.map import MeterMap, load
+from hw_sim.device import MapDevice
+from hw_sim.encode import Points
+from hw_sim.station import Station
+from hw_sim.wire import Wire
+
+HOST = "127.0.0.1"
+UNIT = 1
+MAIN = "sdm630-main"
+"""The SDM630 with its twelve main quantities only, which is no model of the catalogue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meters:
+    """Running meters.
+
+    Attributes:
+        ports: one TCP port a meter.
+        pid: the process that serves them.
+    """
+
+    ports: tuple[int, ...]
+    pid: int
+
+
+def map_of(model: str) -> MeterMap:
+    """A map of the catalogue, or the reduced one; asked without pauses, as the simulator needs none."""
+    return replace(sample.sdm630_main() if model == MAIN else load(model), min_delay_ms=0, connect_delay_ms=0)
+
+
+@contextmanager
+def running(model: str, count: int) -> Iterator[Meters]:
+    """Meters in another process, until the block ends."""
+    command = [sys.executable, "-m", "bench.meters", model, str(count)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            ports = tuple(int(port) for port in process.stdout.readline().split())
+            if len(ports) != count:
+                raise RuntimeError(f"the meters did not start: exit status {process.wait(10)}")
+            yield Meters(ports, process.pid)
+        finally:
+            process.stdin.close()
+
+
+def moving(meter_map: MeterMap) -> MapDevice:
+    """A meter whose numbers are others every second."""
+    start = sample.quantities(meter_map)
+
+    def now(at_s: float) -> Points:
+        step = int(at_s) % 1000
+        return {
+            point: {key: value + value // 9973 * step for key, value in found.items()} for point, found in start.items()
+        }
+
+    return MapDevice(meter_map, now, refresh_s=1.0)
+
+
+@click.command(help=__doc__)
+@click.argument("model")
+@click.argument("count", type=int)
+def main(model: str, count: int) -> None:
+    wire = Wire()
+    meter_map = map_of(model)
+    made = [wire.tcp(HOST, 0, [Station(f"meter-{number}", UNIT, moving(meter_map))]) for number in range(count)]
+    with wire:
+        click.echo(" ".join(str(port.port) for port in made))
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
