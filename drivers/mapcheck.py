@@ -49,9 +49,9 @@ def overlaps(top: Table, found: list[tuple[str, Register]]) -> None:
 def distinct_models(top: Table, models: tuple[Model, ...]) -> None:
     numbers = [number for model in models for number in model.ids]
     for number in sorted({number for number in numbers if numbers.count(number) > 1}):
-        top.wrong("model", number, "described twice", "one entry for a model number")
+        top.wrong("sunspec", number, "described twice", "one entry for a model number")
     if not models:
-        top.wrong("model", None, "a SunSpec map needs models", "[[model]]")
+        top.wrong("sunspec", None, "a SunSpec map needs models", "[[sunspec]]")
 
 
 def whole(top: Table, meter_map: MeterMap) -> None:

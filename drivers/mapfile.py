@@ -72,7 +72,7 @@ def _map(top: Table, name: str, data: bytes) -> MeterMap:
     registers: tuple[Register, ...] = ()
     models: tuple[Model, ...] = ()
     if scheme == "sunspec":
-        models = tuple(_model(entry, defaults, max_registers) for entry in top.tables("model", _MOST_ENTRIES))
+        models = tuple(_model(entry, defaults, max_registers) for entry in top.tables("sunspec", _MOST_ENTRIES))
         mapcheck.distinct_models(top, models)
     else:
         registers = _registers(top, "register", defaults, max_registers)
@@ -376,7 +376,7 @@ def _model(entry: Table, defaults: _Defaults, limit: int) -> Model:
             group_table.integer("most", 1, 16),
         )
         group_table.close()
-    reach = length if group is None else group[0] + group[1]
-    registers = _registers(entry, "register", defaults, limit, max(length, reach))
+    reach = length if group is None else max(length, group[0] + group[1] - 2)  # the first group, after the header
+    registers = _registers(entry, "register", defaults, limit, reach)
     entry.close()
     return Model(ids, role, length, registers, group)
