@@ -24,8 +24,8 @@ FROM_DRIVERS_IN_SIGNER = {"drivers.reading", "drivers.obis"}  # evidence knows w
 LIBRARY_PLACES = {
     "pymodbus": {"drivers/modbus.py"},
     "paho": {"uplink/mqtt.py"},
-    "sqlite3": {"edge/spool.py", "ledger/embedded.py"},
-    "cryptography": {"signer", "edge/config.py", "ledger", "hw_sim/authority.py"},
+    "sqlite3": {"edge/database.py", "ledger/embedded.py"},
+    "cryptography": {"signer", "edge/identity.py", "ledger", "hw_sim/authority.py"},
 }
 THREADS_START_IN = {"edge/agent.py", "ledger/peer.py", "hw_sim/wire.py"}
 

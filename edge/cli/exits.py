@@ -42,7 +42,7 @@ KNOWN = {
     "drivers.dump.DumpError": Exit.USAGE,
     "drivers.modbus.ModbusError": Exit.METER,
     "edge.config.ConfigError": Exit.CONFIG,
-    "edge.spool.SpoolProblem": Exit.STORE,
+    "edge.database.SpoolProblem": Exit.STORE,
     "signer.errors.Malformed": Exit.DOES_NOT_HOLD,
     "signer.keys.KeyProblem": Exit.KEY,
     "signer.trust.Untrusted": Exit.KEY,
