@@ -79,6 +79,7 @@ class MapDevice:
     Attributes:
         map: the map that is run backwards, with concrete addresses.
         serial: what it says as its serial number.
+        shown: the quantities of its last picture, None before the first.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class MapDevice:
         """
         self.map = meter_map
         self.serial = serial
+        self.shown: Points | None = None
         self._source = source
         self._most = most_registers
         self._refresh_s = refresh_s
@@ -128,7 +130,7 @@ class MapDevice:
         picture = int(at_s // self._refresh_s)
         if picture != self._picture:
             self._picture = picture
-            points = self._source(picture * self._refresh_s)
+            self.shown = points = self._source(picture * self._refresh_s)
             for encode in self._encoders:
                 encode(points)
         return self._memory.read(function, address, count)
@@ -144,10 +146,12 @@ class DumpDevice:
     """A register dump, served as it is."""
 
     def __init__(self, blocks: Iterable[Block], both_functions: bool = False) -> None:
+        """Blocks of function 0 are of an unknown table and answer to both functions."""
         words: dict[tuple[int, int], bytes] = {}
         for block in blocks:
             for at in range(0, len(block.words), 2):
-                words[block.function, block.address + at // 2] = block.words[at : at + 2]
+                for function in (block.function,) if block.function else (3, 4):
+                    words[function, block.address + at // 2] = block.words[at : at + 2]
         self._memory = Memory(both_functions)
         stretch = bytearray()
         before: tuple[int, int] | None = None

@@ -170,30 +170,61 @@ def _parts(register: Register) -> tuple[Term, ...]:
 
 def _composite(register: Register, written: frozenset[tuple[int, int]], place: Place) -> Encoder:
     """A value made of several numbers: those that nobody else writes carry what the others leave."""
-    given, free = [], []
+    given: list[_Part] = []
+    free: list[_Part] = []
     for part in _parts(register):
-        alone = _alone(register, part)
-        ratio, (buffer, start) = Ratio.of(part.scale), place(register.function, part.address)
-        if (register.function, part.address) in written:
-            given.append((_from_words(alone), ratio, buffer, start, start + 2 * part.count))
-        else:
-            free.append((_to_words(alone), ratio, buffer, start, start + 2 * part.count, part.type.startswith("s")))
-    free.sort(key=lambda part: -abs(part[1].by / part[1].times))
+        buffer, start = place(register.function, part.address)
+        one = _Part(_alone(register, part), buffer, start)
+        (given if (register.function, part.address) in written else free).append(one)
+    free.sort(key=lambda part: -abs(part.ratio(0).back(1)))
     point, key, empty = register.point, register.key, _empty(register)
+    power_at = None if register.scale_address is None else place(register.function, register.scale_address)
 
     def encode(points: Points) -> None:
         value = points.get(point, _NOTHING).get(key)
+        # Whoever owns the power of ten has set it; where nobody does it stays 0.
+        power = 0 if power_at is None else _signed(power_at[0][power_at[1] : power_at[1] + 2])
         rest = value or 0
-        for from_words, ratio, buffer, start, end in given:
-            rest -= ratio.back(from_words(buffer[start:end]))
-        for to_words, ratio, buffer, start, end, signed in free:
+        for part in given:
+            rest -= part.ratio(power).back(part.raw())
+        for part in free:
             # A number without a sign carries only what points its way: import and export of a difference.
-            raw = _towards_zero(rest, ratio)
-            raw = raw if signed else max(0, raw)
-            buffer[start:end] = empty if value is None and end - start == len(empty) else to_words(raw)
-            rest -= ratio.back(raw)
+            raw = _towards_zero(rest, part.ratio(power))
+            raw = raw if part.signed else max(0, raw)
+            part.write(empty if value is None and part.size == len(empty) else part.to_words(raw))
+            rest -= part.ratio(power).back(raw)
 
     return encode
+
+
+class _Part:
+    """One number of a composite value."""
+
+    def __init__(self, register: Register, buffer: bytearray, start: int) -> None:
+        self.size = 2 * register.count
+        self.signed = register.type.startswith("s")
+        self.to_words = _to_words(register)
+        self._register = register
+        self._buffer = buffer
+        self._start = start
+        self._ratios: dict[int, Ratio] = {}
+
+    def ratio(self, power: int) -> Ratio:
+        found = self._ratios.get(power)
+        if found is None:
+            found = self._ratios[power] = Ratio.of(self._register.scale, power)
+        return found
+
+    def raw(self) -> int:
+        words = bytes(self._buffer[self._start : self._start + self.size])
+        return int.from_bytes(_ordered(words, self._register), "big", signed=self.signed)
+
+    def write(self, words: bytes) -> None:
+        self._buffer[self._start : self._start + self.size] = words
+
+
+def _signed(word: bytearray) -> int:
+    return int.from_bytes(word, "big", signed=True)
 
 
 def _towards_zero(value: int, ratio: Ratio) -> int:
@@ -233,11 +264,6 @@ def _ordered(words: bytes, register: Register) -> bytes:
     if register.word_order == "big" or len(words) == 2:
         return words
     return b"".join(words[at : at + 2] for at in range(len(words) - 2, -2, -2))
-
-
-def _from_words(register: Register) -> Callable[[bytearray], int]:
-    signed = register.type.startswith("s")
-    return lambda words: int.from_bytes(_ordered(bytes(words), register), "big", signed=signed)
 
 
 def _to_words(register: Register) -> Callable[[float], bytes]:

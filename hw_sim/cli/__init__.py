@@ -1,0 +1,1 @@
+"""The ``aigeco-sim`` command."""
