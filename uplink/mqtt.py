@@ -20,6 +20,7 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -107,7 +108,7 @@ class Connection:
         self._unanswered: set[int] = set()
         self._events: queue.SimpleQueue[Event | _Admitted | _Subscribed] = queue.SimpleQueue()
         self._waiting: list[Event] = []  # arrived while we waited for something else
-        self._network: threading.Thread | None = None  # paho's, known since the first callback
+        self._network_alive: Callable[[], bool] | None = None  # of paho's thread, known since its first callback
         self._ended = threading.Event()
         self._trouble = ""  # paho's last word before the broker answered
         self._lost: Unreachable | None = None
@@ -207,7 +208,7 @@ class Connection:
     def close(self) -> None:
         """Say goodbye when possible and end the network thread; the session stays with the broker."""
         self._client.disconnect()
-        if not (self._network and self._ended.wait(_GOODBYE_S)):
+        if not (self._network_alive and self._ended.wait(_GOODBYE_S)):
             _shut(self._client.socket())
         self._client.loop_stop()
         self._lost = self._lost or BrokerAway(f"the connection to {self.endpoint.address} was closed by us")
@@ -238,7 +239,7 @@ class Connection:
     def _on_connect(
         self, _client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
-        self._network = threading.current_thread()
+        self._network_alive = threading.current_thread().is_alive
         limits = {
             name: getattr(properties, name)
             for name in ("MaximumPacketSize", "ReceiveMaximum", "MaximumQoS")
@@ -278,7 +279,7 @@ class Connection:
         try:
             return self._events.get(timeout=max(0.0, timeout_s)) if timeout_s > 0 else self._events.get_nowait()
         except queue.Empty:
-            if self._network and not self._network.is_alive() and not self._ended.is_set():
+            if self._network_alive and not self._network_alive() and not self._ended.is_set():
                 return Lost(BrokerAway(f"the network thread of the connection to {self.endpoint.address} died"))
             return None
 
