@@ -24,7 +24,9 @@ def command(model: str, file: Path, as_json: bool) -> None:
 
     meter_map = load(model)
     found = dump.decode_dump(meter_map, dump.load(file))
-    points = tuple(dict.fromkeys(each.point for each in found))
+    # Discovery says which points a SunSpec device has; any other map knows.
+    laid_out = tuple(dict.fromkeys(each.point for each in found))
+    points = laid_out if meter_map.scheme == "sunspec" else meter_map.points
     if as_json:
         print(json.dumps({"model": model, "values": values.entries(found, points)}))
         return

@@ -40,9 +40,11 @@ MEANING = {
 KNOWN = {
     "drivers.map.MapError": Exit.USAGE,
     "drivers.dump.DumpError": Exit.USAGE,
-    "drivers.modbus.ModbusError": Exit.METER,
+    "drivers.line.ModbusError": Exit.METER,
     "edge.config.ConfigError": Exit.CONFIG,
     "edge.database.SpoolProblem": Exit.STORE,
+    "edge.lockfile.Held": Exit.STORE,
+    "signer.bundle.BundleProblem": Exit.USAGE,
     "signer.errors.Malformed": Exit.DOES_NOT_HOLD,
     "signer.keys.KeyProblem": Exit.KEY,
     "signer.trust.Untrusted": Exit.KEY,
@@ -75,14 +77,15 @@ def code_of(error: BaseException) -> Exit | None:
 def lines_of(error: BaseException) -> Iterator[str]:
     """``error: ...`` and ``  try: ...`` lines; of several problems, each is followed by its own advice."""
     words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-    problems = words.splitlines() or [type(error).__name__]
+    said = words.splitlines() or [type(error).__name__]
     notes = [line for note in getattr(error, "__notes__", ()) for line in note.splitlines()]
-    if len(problems) == len(notes):
-        for problem, note in zip(problems, notes, strict=True):
-            yield from (f"error: {problem}", f"  {note}")
+    if len(said) == len(notes):
+        for line, note in zip(said, notes, strict=True):
+            yield from (f"error: {line}", f"  {note}")
         return
-    yield f"error: {problems[0]}"
-    yield from (f"  {line}" for line in [*problems[1:], *notes])
+    yield f"error: {said[0]}"
+    several = len(getattr(error, "problems", ())) > 1
+    yield from (line if line.startswith("  ") and not several else f"  {line}" for line in [*said[1:], *notes])
 
 
 def say(error: BaseException) -> None:

@@ -17,8 +17,8 @@ import click
 from edge.cli.exits import Exit, Refused
 
 if TYPE_CHECKING:
+    from drivers.line import SerialEndpoint, TcpEndpoint
     from drivers.map import MeterMap
-    from drivers.modbus import SerialEndpoint, TcpEndpoint
 
 MODBUS_PORT = 502  # what IANA has registered for Modbus
 BY_ID = Path("/dev/serial/by-id")  # names that stay when the adapter is plugged elsewhere
@@ -81,7 +81,7 @@ class Line:
         return usual.unit if usual else 1
 
     def _tcp(self, address: str, meter_map: MeterMap) -> TcpEndpoint:
-        from drivers.modbus import TcpEndpoint
+        from drivers.line import TcpEndpoint
 
         for option, value in (("--baud", self.baud), ("--parity", self.parity), ("--stopbits", self.stopbits)):
             if value is not None:
@@ -90,7 +90,7 @@ class Line:
         return TcpEndpoint(host, port, "rtu" if self.framing == "rtu" else "tcp")
 
     def _serial(self, meter_map: MeterMap) -> SerialEndpoint:
-        from drivers.modbus import SerialEndpoint
+        from drivers.line import SerialEndpoint
 
         if self.framing == "tcp":
             raise click.UsageError("--framing tcp belongs to --tcp; a serial line carries RTU frames")

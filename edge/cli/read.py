@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge.cli import line
-from edge.cli.exits import Exit, Refused, say
+from edge.cli.exits import Exit, Refused, code_of, say
 
 if TYPE_CHECKING:
     from drivers.bus import Identity
+    from drivers.line import Endpoint
     from drivers.map import MeterMap
-    from drivers.modbus import SerialEndpoint, TcpEndpoint
     from drivers.reading import Block, Reading
 
 _METER = "meter"  # what the one meter is called on this command's bus
+
+
+# A meter in the same building answers a connection attempt at once; a converter that wakes up takes a second or two.
+_CONNECT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +38,12 @@ class Answer:
     Attributes:
         identity: who it is; None when it did not say.
         readings: one a measuring point.
+        trouble: the last failure in the bus' words, empty when there was none.
     """
 
     identity: Identity | None
     readings: tuple[Reading, ...]
+    trouble: str
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -66,36 +72,48 @@ def command(model: str, word_order: str | None, as_json: bool, **options: Any) -
 
     meter_map = load(model)
     where = line.Line(**options)
+    unit = where.unit_id(meter_map)
     try:
-        answer = _ask(meter_map, where.endpoint(meter_map), where.unit_id(meter_map), word_order)
-        _check(answer, f"unit {where.unit_id(meter_map)} on {where.name}", meter_map)
-    except Refused as refused:
+        answer = _ask(meter_map, where.endpoint(meter_map), unit, word_order)
+        _check(answer, f"unit {unit} on {where.name}", meter_map)
+    except Exception as error:
+        if code_of(error) != Exit.METER:
+            raise
         if as_json:
-            print(json.dumps({"model": model, "error": str(refused), "values": []}))
-        say(refused)
-        return refused.code
-    _show(meter_map, answer, where, word_order, as_json)
+            print(json.dumps({"model": model, "error": str(error), "values": []}))
+        say(error)
+        return Exit.METER
+    _show(meter_map, answer, f"unit {unit} on {where.name}", word_order, as_json)
     return Exit.OK
 
 
-def _ask(meter_map: MeterMap, endpoint: TcpEndpoint | SerialEndpoint, unit: int, word_order: str | None) -> Answer:
+def _ask(meter_map: MeterMap, endpoint: Endpoint, unit: int, word_order: str | None) -> Answer:
     from drivers.bus import Bus, MeterConfig
     from drivers.decode import Overrides
+    from drivers.modbus import Wire
 
-    bus = Bus(endpoint, [MeterConfig(_METER, meter_map, unit, Overrides(word_order=word_order))])
+    wire = Wire(endpoint)
+    bus = Bus(endpoint, [MeterConfig(_METER, meter_map, unit, Overrides(word_order=word_order))], wire=wire)
     try:
+        if not wire.open(_CONNECT_S):
+            advice = "ping the host; the port is usually 502; the device may serve another client already"
+            raise Refused(f"{endpoint}: no connection after {_CONNECT_S:g} s", Exit.METER, advice)
+        time.sleep(meter_map.connect_delay_ms / 1000)  # the bus sees to it only where it opened the line itself
         identity = bus.identify(_METER)
-        return Answer(identity, bus.read(_METER, time.time_ns() // 1_000_000))
+        readings = bus.read(_METER, time.time_ns() // 1_000_000)
+        return Answer(identity, readings, bus.counters[_METER].trouble)
     finally:
         bus.close()
 
 
 def _check(answer: Answer, place: str, meter_map: MeterMap) -> None:
-    """Raises Refused when not every measuring point was read."""
-    for reading in answer.readings:
-        if reading.status is not None:
-            words, advice = _failure(reading.status, meter_map)
-            raise Refused(f"{place}: {words}", Exit.METER, *advice)
+    """Raises Refused when no registers came. A device that has no values now, as an inverter at night, has said so."""
+    if answer.blocks:
+        return
+    status = next((reading.status for reading in answer.readings if reading.status is not None), 0)
+    words, advice = _failure(status, meter_map)
+    trouble = f" ({answer.trouble})" if answer.trouble else ""
+    raise Refused(f"{place}: {words}{trouble}", Exit.METER, *advice)
 
 
 def _failure(status: int, meter_map: MeterMap) -> tuple[str, tuple[str, ...]]:
@@ -104,36 +122,22 @@ def _failure(status: int, meter_map: MeterMap) -> tuple[str, tuple[str, ...]]:
 
     usual = meter_map.serial
     factory = f" (the factory sets {usual.baud} 8{usual.parity}{usual.stopbits}, unit {usual.unit})" if usual else ""
-    by_status = {
-        Status.TIMEOUT: (
-            "no answer",
-            (
+    match status:
+        case Status.TIMEOUT:
+            return "no answer", (
                 "another --unit: the meter's own display or its manual says which",
                 f"--baud and --parity as the meter has them{factory}",
-                "A and B wires swapped, both ends terminated, the meter under voltage",
-            ),
-        ),
-        Status.DISCONNECTED: (
-            "no connection",
-            (
-                "ping the host; the port is usually 502",
-                "whether another program holds it: many devices serve one client at a time",
-            ),
-        ),
-        Status.INCOMPATIBLE: (
-            f"answers, but not as a {meter_map.manufacturer} {meter_map.model} does",
-            ("another MODEL; the type plate says which",),
-        ),
-        Status.READ_ERROR: (
-            "answers, but not what was asked",
-            ("one master on the line, each unit id once, the wiring; then again",),
-        ),
-    }
-    other = (f"cannot be read: {Status(status).name.lower().replace('_', ' ')}", ("again in a minute",))
-    return by_status.get(Status(status), other)
+                "the wiring: A and B swapped, both ends terminated, the meter under voltage",
+            )
+        case Status.DISCONNECTED:
+            return "the connection broke", ("again; many devices serve one client at a time",)
+        case Status.INCOMPATIBLE:
+            model = f"{meter_map.manufacturer} {meter_map.model}"
+            return f"answers, but not as a {model} does", ("another MODEL; the type plate says which",)
+    return "answers, but not what was asked", ("one master on the line, each unit id once, the wiring; then again",)
 
 
-def _show(meter_map: MeterMap, answer: Answer, where: line.Line, word_order: str | None, as_json: bool) -> None:
+def _show(meter_map: MeterMap, answer: Answer, place: str, word_order: str | None, as_json: bool) -> None:
     from drivers.decode import Overrides, decode
     from edge.cli import values
 
@@ -149,9 +153,9 @@ def _show(meter_map: MeterMap, answer: Answer, where: line.Line, word_order: str
         print(json.dumps(shape))
         return
     serial = f", serial number {answer.identity.serial}" if answer.identity and answer.identity.serial else ""
-    print(f"{meter_map.manufacturer} {meter_map.model}, unit {where.unit_id(meter_map)} on {where.name}{serial}")
+    print(f"{meter_map.manufacturer} {meter_map.model}, {place}{serial}")
     values.show(found, concrete.points)
-    print(f"read in {answer.window_ms} ms, {len(answer.blocks)} blocks of registers")
+    print(f"read in {answer.window_ms} ms, registers in {len(answer.blocks)} requests")
 
 
 def _words(blocks: Sequence[Block]) -> list[dict[str, object]]:

@@ -4,21 +4,109 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edge.cli.exits import Exit
 
+if TYPE_CHECKING:
+    from signer.verify import Report
+
+# On a terminal the progress is rewritten so often, in seconds: a person sees it move, and it costs nothing.
+_PROGRESS_S = 0.2
+
 
 @click.command("verify", short_help="Prove exported evidence, offline.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--trust", type=click.Path(path_type=Path), metavar="DIR2", help="Trust anchors from elsewhere.")
+@click.option("--trust", type=click.Path(path_type=Path), metavar="DIR2", help="Take the trust anchors from there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(folder: Path, trust: Path | None, as_json: bool) -> int:
-    """Check exported evidence: every signature, every link, every slot, every receipt.
+    """Check exported evidence: every signature, link, slot and receipt.
 
-    DIR is what aigeco export wrote. Without --trust the evidence is judged by the anchors it brings itself, which
+    DIR is a folder that aigeco export wrote. Without --trust it is judged by the anchors that it brings itself, which
     proves that it is whole, not whose it is. Ends with 0 only if all holds.
     """
-    ...
+    from signer.bundle import BundleProblem
+    from signer.verify import verify
+
+    try:
+        report = verify(folder, trust, _progress() if sys.stderr.isatty() else None)
+    except BundleProblem as problem:
+        if not getattr(problem, "__notes__", ()):
+            problem.add_note("try: the folder that aigeco export --out DIR wrote")
+        raise
+    if as_json:
+        print(json.dumps(report.as_json()))
+    else:
+        print("\n".join(_lines(report)))
+    return Exit.OK if report.ok else Exit.DOES_NOT_HOLD
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Says on the terminal how far it is, and wipes that away at the end."""
+    due_s = 0.0
+
+    def show(done: int, to_do: int) -> None:
+        nonlocal due_s
+        if time.monotonic() >= due_s:
+            due_s = time.monotonic() + _PROGRESS_S
+            print(f"\rverifying: {done * 100 // max(to_do, 1)} %\r", end="", file=sys.stderr, flush=True)
+
+    return show
+
+
+def _lines(report: Report) -> Iterator[str]:
+    """A line a failure, then what was found and whether it holds."""
+    yield from (f"does not hold: {failure}" for failure in report.failures)
+    if report.failures_total > len(report.failures):
+        yield f"does not hold: {report.failures_total - len(report.failures):,} more"
+    gateways = len({stream.gateway for stream in report.streams})
+    yield f"{_some(report.statements, 'statement')} of {_some(gateways, 'gateway')}, {_slots(report)}"
+    if report.pruned:
+        yield f"{_some(report.pruned, 'statement')} more known by their sid only, their bytes pruned after commitment"
+    yield from (
+        f"{_some(tally.receipts, 'receipt')} of {organisation} over {_some(tally.statements, 'statement')}"
+        for organisation, tally in sorted(report.receipts.items())
+    )
+    if report.unreceipted:
+        yield f"{_some(report.unreceipted, 'statement')} without a receipt yet"
+    yield from _remarks(report)
+    yield _verdict(report)
+
+
+def _slots(report: Report) -> str:
+    points = report.slots.values()
+    expected, missing = sum(point.expected for point in points), sum(point.missing for point in points)
+    failed, gap = sum(point.failed for point in points), sum(point.gap for point in points)
+    if missing:
+        return f"{_some(missing, 'slot')} of {expected:,} not accounted for"
+    return (
+        f"every slot accounted for ({expected:,}: {expected - failed - gap:,} read, {failed:,} failed, "
+        f"{gap:,} in signed gaps)"
+    )
+
+
+def _remarks(report: Report) -> Iterator[str]:
+    """What an auditor should know although it is no failure."""
+    if report.undated:
+        yield f"{_some(report.undated, 'statement')} with an unsure clock: their certificate could not be dated"
+    for kind, count in sorted(report.unknown_kinds.items()):
+        yield f"{_some(count, 'statement')} of unknown kind {kind}: chain and signature hold, the rest was not read"
+    if report.missing_maps:
+        yield f"{_some(len(report.missing_maps), 'register map')} named but not in the folder: {report.missing_maps[0]}"
+
+
+def _verdict(report: Report) -> str:
+    if not report.ok:
+        return f"does NOT hold: {_some(report.failures_total, 'failure')}"
+    if report.trust == "self-supplied":
+        return "holds, by trust anchors that the folder brings itself (--trust DIR2 takes them from elsewhere)"
+    return "holds, by trust anchors from elsewhere"
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

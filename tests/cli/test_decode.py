@@ -9,7 +9,7 @@ import pytest
 
 Aigeco = Callable[..., Any]
 
-# The manufacturer's example frame: voltage L1, 230.2 V as f32 (SDM320Y manual, page 43).
+# The manufacturer's example frame: voltage L1, 230.20001 V as f32 (SDM320Y manual, page 43).
 SDM630 = "device: example frame\ncatalogue: eastron_sdm630\ntable: input\nregisters:\n  0: 17254\n  1: 13108\n"
 
 
@@ -31,7 +31,7 @@ def test_the_json_shape_is_fixed(aigeco: Aigeco, dump: Callable[[str], Path]) ->
     assert shown.err == ""
     assert json.loads(shown.out) == {
         "model": "eastron_sdm630",
-        "values": [{"obis": "32.7.0", "value": "230.2", "unit": "V", "flags": []}],
+        "values": [{"obis": "32.7.0", "value": "230.20001", "unit": "V", "flags": []}],
     }
 
 
@@ -47,7 +47,7 @@ def test_the_table_names_value_and_unit(aigeco: Aigeco, dump: Callable[[str], Pa
     heading, columns, row = shown.out.splitlines()
     assert "SDM630" in heading
     assert columns.split() == ["quantity", "value", "unit", "obis"]
-    assert row.split() == ["voltage", "L1", "230.2", "V", "32.7.0"]
+    assert row.split() == ["voltage", "L1", "230.20001", "V", "32.7.0"]
 
 
 def test_an_unknown_model_names_the_closest(aigeco: Aigeco, dump: Callable[[str], Path]) -> None:

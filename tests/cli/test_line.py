@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 import pytest
 
+from drivers.line import SerialEndpoint, TcpEndpoint
 from drivers.map import load
-from drivers.modbus import SerialEndpoint, TcpEndpoint
 from edge.cli.exits import Exit, Refused
 from edge.cli.line import Line
 

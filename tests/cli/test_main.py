@@ -66,7 +66,9 @@ def test_the_error_table_names_classes_that_exist() -> None:
 
     for name in KNOWN:
         folder, _, last = name.rpartition(".")
-        assert issubclass(getattr(importlib.import_module(folder), last), Exception), name
+        found = getattr(importlib.import_module(folder), last)
+        assert issubclass(found, Exception), name
+        assert found.__module__ == folder, f"{name} has moved to {found.__module__}"
 
 
 def test_a_bug_is_no_known_error() -> None:
