@@ -22,6 +22,9 @@ from signer.batch import MAX_BYTES
 from uplink import topics
 from uplink.mqtt import OVERHEAD_BYTES, WINDOW
 
+MAX_PACKET_BYTES = MAX_BYTES + OVERHEAD_BYTES
+"""Largest packet that the broker takes and that a peer lets it send: one full batch."""
+
 # A dead organisation's queue: 4,000 small batches, and never more than a small machine's memory can hold.
 _QUEUED_MESSAGES = 4000
 _QUEUED_BYTES = 64 << 20
@@ -71,7 +74,7 @@ def configuration(host: str, port: int, directory: Path, files: BrokerFiles) -> 
         ("acl_file", directory / "acl"),
         ("allow_zero_length_clientid", "false"),
         ("retain_available", "false"),
-        ("max_packet_size", MAX_BYTES + OVERHEAD_BYTES),
+        ("max_packet_size", MAX_PACKET_BYTES),
         ("max_inflight_messages", WINDOW),
         ("max_queued_messages", _QUEUED_MESSAGES),
         ("max_queued_bytes", _QUEUED_BYTES),

@@ -175,7 +175,7 @@ class MqttUplink:
         return tuple(self._collector.heads.values())
 
     def late(self) -> tuple[Receipt, ...]:
-        """Good receipts for earlier batches; see :class:`Uplink`. A broken line is noticed by the call that needs it."""
+        """Good receipts for earlier batches; see :class:`Uplink`. A broken line is noticed by who needs it next."""
         self._drain()
         return self._collector.late()
 

@@ -1,0 +1,115 @@
+"""``aigeco-peer``: an organisation's ingestion peer and its embedded ledger.
+
+    aigeco-peer --config peer.toml run
+    aigeco-peer --config peer.toml gateways add --certificate gateway.pem
+    aigeco-peer --config peer.toml gateways add gw1 --root authority.pem
+    aigeco-peer --config peer.toml gateways revoke gw1
+    aigeco-peer --config peer.toml gateways list [--json]
+    aigeco-peer --config peer.toml show [streams|batches|forks] [--json] [--check]
+
+Exit codes
+    0    done; a running peer was told to stop (SIGTERM)
+    1    the ledger's chain is not whole (``show --check``)
+    2    wrong arguments, or a file that is not what the command needs
+    3    the configuration, a key or a certificate is missing or wrong
+    6    the ledger cannot be used
+    130  ended by Ctrl-C
+
+Rules
+- Commands that read never change the ledger, and work while a peer runs.
+- Each command's module is imported when it is needed; rich only where a table is printed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ledger.cli.exits import MEANING, Exit, Refused, say
+
+COMMANDS = ("run", "gateways", "show")
+
+
+class Commands(click.Group):
+    """A group whose commands live in modules of their name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order they are needed."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, its module imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"ledger.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run, and leave with the exit code."""
+        try:
+            outcome = super().main(*args, **{**kwargs, "standalone_mode": False})
+        except (KeyboardInterrupt, click.Abort):
+            sys.exit(Exit.INTERRUPTED)
+        except click.exceptions.NoArgsIsHelpError as error:
+            print(error.format_message(), file=sys.stderr)
+            sys.exit(Exit.USAGE)
+        except click.ClickException as error:
+            print(f"error: {error.format_message()}", file=sys.stderr)
+            sys.exit(Exit.USAGE)
+        except Exception as error:
+            code = _code_of(error)
+            if code is None:
+                raise
+            say(error)
+            sys.exit(code)
+        sys.exit(outcome if isinstance(outcome, int) else Exit.OK)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The exit codes, below the commands."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(int(code)), words) for code, words in MEANING.items()])
+
+
+def _code_of(error: Exception) -> Exit | None:
+    """Exit code of a known error; None: a bug."""
+    from ledger.commit import LedgerProblem
+    from ledger.config import ConfigError
+
+    if isinstance(error, Refused):
+        return error.code
+    if isinstance(error, ConfigError):
+        return Exit.CONFIG
+    if isinstance(error, LedgerProblem):
+        return Exit.LEDGER
+    return Exit.USAGE if isinstance(error, OSError) and error.filename is not None else None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="aigeco-edge", prog_name="aigeco-peer")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=Path("peer.toml"),
+    show_default=True,
+    envvar="AIGECO_PEER_CONFIG",
+    help="Configuration of the peer; docs/operations.md names every key.",
+)
+@click.pass_context
+def cli(ctx: click.Context, config_path: Path) -> None:
+    """Ingestion peer: verify batches that gateways send, commit them, and sign receipts."""
+    ctx.obj = config_path
+
+
+def main() -> None:
+    """Entry point of ``aigeco-peer``."""
+    cli(prog_name="aigeco-peer")
+
+
+if __name__ == "__main__":
+    main()
