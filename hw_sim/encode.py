@@ -5,7 +5,8 @@ known beforehand is worked out once per register, so that a whole meter costs a 
 
 Rules
 - A counter is cut off at its resolution, as a meter's display is; anything else is rounded.
-- A counter too large for its register wraps, anything else stops at the register's limit.
+- A counter too large for its register wraps, anything else stops at the register's limit. A register without a sign
+  shows the size of a negative number.
 - A number that happens to look like a not-available pattern moves away by one step.
 - A quantity that nobody supplies is the register's not-available pattern, NaN in a float, otherwise 0.
 - Words that several quantities share are written for the one that owns them; the others fill in only what is left.
@@ -286,6 +287,8 @@ def _integer_words(register: Register) -> Callable[[float], bytes]:
 
     def words(raw: float) -> bytes:
         number = int(raw)
+        if number < 0 and not signed:
+            number = -number
         if not low <= number <= high:
             number = number % (high + 1) if counter and number > 0 else min(max(number, low), high)
         number &= mask
