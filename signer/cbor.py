@@ -36,9 +36,15 @@ def encode(item: object) -> bytes:
 
 
 def head(major: int, argument: int) -> bytes:
-    """Initial byte and argument of an item, shortest form (RFC 8949 section 3)."""
+    """Initial byte and argument of an item, shortest form (RFC 8949 section 3).
+
+    Raises:
+        ValueError: ``argument`` is negative, or longer than 64 bits.
+    """
     first = major << 5
     if argument < 24:
+        if argument < 0:
+            raise ValueError(f"{argument} is negative")
         return _BYTES[first | argument]
     if argument < 1 << 8:
         return _BYTES[first | 24] + _BYTES[argument]
@@ -46,6 +52,8 @@ def head(major: int, argument: int) -> bytes:
         return _BYTES[first | 25] + argument.to_bytes(2, "big")
     if argument < 1 << 32:
         return _BYTES[first | 26] + argument.to_bytes(4, "big")
+    if argument >= _NEGATIVE:
+        raise ValueError(f"{argument} does not fit 64 bits")
     return _BYTES[first | 27] + argument.to_bytes(8, "big")
 
 
@@ -55,8 +63,6 @@ def integer(number: int) -> bytes:
     Raises:
         ValueError: outside what CBOR's 64-bit integers hold.
     """
-    if not -_NEGATIVE <= number < _NEGATIVE:
-        raise ValueError(f"{number} does not fit 64 bits")
     return head(0, number) if number >= 0 else head(1, -1 - number)
 
 
@@ -102,6 +108,35 @@ def byte_string_at(data: bytes, start: int, place: str) -> tuple[bytes, int]:
     if start < len(data) and data[start] >> 5 != 2:
         raise Malformed(place, f"initial byte 0x{data[start]:02x} where a byte string is due")
     return decode_at(data, start, place)
+
+
+def item_end(data: bytes, start: int, place: str) -> int:
+    """Where the item that begins at ``start`` ends, whatever is in it: to walk through a sequence (RFC 8742).
+
+    Raises:
+        Malformed: no whole, well-formed item of definite length begins there.
+    """
+    pending, position = 1, start
+    try:
+        while pending:
+            major, info = data[position] >> 5, data[position] & 31
+            if info > 27:
+                raise Malformed(place, f"initial byte 0x{data[position]:02x}")
+            size = 0 if info < 24 else 1 << (info - 24)
+            argument = int.from_bytes(data[position + 1 : position + 1 + size], "big") if size else info
+            position += 1 + size
+            pending -= 1
+            if major in (2, 3):
+                position += argument
+            elif major in (4, 5):
+                pending += argument * (major - 3)
+            elif major == 6:
+                pending += 1
+            if position > len(data) or pending > len(data) - position:
+                raise Malformed(place, "ends early")
+    except IndexError:
+        raise Malformed(place, "ends early") from None
+    return position
 
 
 class _Wrong(Exception):

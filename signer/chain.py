@@ -19,13 +19,14 @@ from typing import Any
 
 from drivers.reading import Reading, Value
 from signer import cbor, cose, grammar, statement
-from signer.codes import Kind
+from signer.codes import ClockStatus, Kind
 from signer.errors import Malformed
 from signer.keys import KeyStore, key_id
 from signer.statement import Instant, Statement, stream_of
 
 Values = tuple[tuple[int, Value], ...]
 _HIGHEST_STATUS = 255
+_LAST_CLOCK_STATUS = int(max(ClockStatus))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +200,8 @@ class Chain:
 
     def _sign(self, kind: Kind, sub: str, instant: Instant, body: tuple[bytes, int]) -> Statement:
         signed_prefix, message_prefix = statement.prefixes(self.gateway, sub, self._key_id)
+        if not 0 <= instant.clock <= _LAST_CLOCK_STATUS:
+            raise Malformed("statement, field 8", f"clock status {instant.clock} is outside 0..{_LAST_CLOCK_STATUS}")
         head = self.head
         if head is None:
             if kind != Kind.GENESIS:

@@ -78,15 +78,41 @@ class Trust:
     organisations: Mapping[str, tuple[x509.Certificate, ...]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A gateway's key and when it could be believed.
+
+    Attributes:
+        key: public key.
+        from_ms: POSIX milliseconds, included.
+        to_ms: POSIX milliseconds, included.
+    """
+
+    key: ec.EllipticCurvePublicKey
+    from_ms: int
+    to_ms: int
+
+
 def check_gateway(trust: Trust, certificates: Sequence[bytes], gateway: str, at_ms: int) -> ec.EllipticCurvePublicKey:
     """Public key of ``gateway``, when its certificate and chain (DER) lead to a root for gateways at ``at_ms``.
 
     Raises:
         Untrusted: they do not.
     """
-    signer = _check_path(certificates, trust.gateways, at_ms)
-    _check_common_name(signer, f"gw-{gateway}")
-    return signer.key
+    return gateway_signer(trust, certificates, gateway, at_ms).key
+
+
+def gateway_signer(trust: Trust, certificates: Sequence[bytes], gateway: str, at_ms: int | None) -> Signer:
+    """As :func:`check_gateway`, with the time in which all certificates on the path are valid.
+
+    ``at_ms`` None: the signer certificate's own beginning, when no reliable time is known yet.
+
+    Raises:
+        Untrusted: they do not lead to a root for gateways at ``at_ms``.
+    """
+    path = _check_path(certificates, trust.gateways, at_ms)
+    _check_common_name(path[0], f"gw-{gateway}")
+    return Signer(path[0].key, max(facts.from_ms for facts in path), min(facts.to_ms for facts in path))
 
 
 def check_organisation(
@@ -99,7 +125,7 @@ def check_organisation(
     """
     if organisation not in trust.organisations:
         raise Untrusted(f"no root is pinned for the organisation {organisation!r}")
-    signer = _check_path(certificates, trust.organisations[organisation], at_s * 1000)
+    signer = _check_path(certificates, trust.organisations[organisation], at_s * 1000)[0]
     _check_common_name(signer, f"org-{organisation}")
     name, role = RECEIPT_ROLE
     if signer.attributes.get(name) != role:
@@ -166,10 +192,11 @@ class _Facts:
     key: ec.EllipticCurvePublicKey
 
 
-def _check_path(certificates: Sequence[bytes], roots: Iterable[x509.Certificate], at_ms: int) -> _Facts:
+def _check_path(certificates: Sequence[bytes], roots: Iterable[x509.Certificate], at_ms: int | None) -> list[_Facts]:
     path = [_facts(der) for der in certificates[: MAX_CHAIN + 1]]
     if not path:
         raise Untrusted("there is no certificate")
+    at_ms = path[0].from_ms if at_ms is None else at_ms
     last, anchors = path[-1], [_facts(_der(root)) for root in roots]
     if not any(anchor.der == last.der for anchor in anchors):
         issuers = [anchor for anchor in anchors if _issued(last.der, anchor.der)]
@@ -185,7 +212,7 @@ def _check_path(certificates: Sequence[bytes], roots: Iterable[x509.Certificate]
             _check_issuer(facts, path[position - 1], position - 1)
     if path[0].is_ca or not path[0].may_sign:
         raise Untrusted(f"certificate of {path[0].subject}: is not one to sign with (CA, or no digitalSignature)")
-    return path[0]
+    return path
 
 
 def _check_issuer(issuer: _Facts, issued: _Facts, below: int) -> None:
