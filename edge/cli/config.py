@@ -69,7 +69,8 @@ def _tell(
             if problem.advice:
                 print(f"  try: {problem.advice}")
     for each in loads:
-        print(f"{each.bus}: {each.words} ({each.share:.0%} busy)")
+        name = "" if each.bus in each.words else f"{each.bus}: "
+        print(f"{name}the plan {each.words} ({each.share * 100:.1f} % busy)")
     print(f"{path}: {_count(len(problems), 'error') if problems else 'ok'}{_and(warnings)}")
     return code
 

@@ -81,13 +81,11 @@ def _lines(report: Report) -> Iterator[str]:
 def _slots(report: Report) -> str:
     points = report.slots.values()
     expected, missing = sum(point.expected for point in points), sum(point.missing for point in points)
-    failed, gap = sum(point.failed for point in points), sum(point.gap for point in points)
+    read, failed = sum(point.read for point in points), sum(point.failed for point in points)
+    gap = sum(point.gap for point in points)
     if missing:
         return f"{_some(missing, 'slot')} of {expected:,} not accounted for"
-    return (
-        f"every slot accounted for ({expected:,}: {expected - failed - gap:,} read, {failed:,} failed, "
-        f"{gap:,} in signed gaps)"
-    )
+    return f"every slot accounted for ({expected:,}: {read:,} read, {failed:,} failed, {gap:,} in signed gaps)"
 
 
 def _remarks(report: Report) -> Iterator[str]:
