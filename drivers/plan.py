@@ -71,16 +71,13 @@ def split(request: Request, meter_map: MeterMap) -> tuple[Request, ...]:
         Two requests, without the hole between them; ``()`` when there is no place to cut.
     """
     atoms = [atom for atom in _atoms(meter_map, meter_map.registers) if _covers(request, atom)]
-    cuts: list[tuple[int, Request, Request]] = []
+    cuts: list[tuple[Request, Request]] = []
     for index in range(1, len(atoms)):
         left, right = _hull(atoms[:index]), _hull(atoms[index:])
-        if left.end <= right.address:
-            cuts.append((abs(left.count - right.count), left, right))
-    if not cuts:
-        return ()
-    _, left, right = min(cuts, key=lambda cut: cut[0])
-    halves = _aligned(left, meter_map), _aligned(right, meter_map)
-    return halves if request not in halves else ()
+        halves = _aligned(left, meter_map), _aligned(right, meter_map)
+        if left.end <= right.address and all(half.count < request.count for half in halves):
+            cuts.append(halves)
+    return min(cuts, key=lambda halves: abs(halves[0].count - halves[1].count), default=())
 
 
 def request_time_s(request: Request, baud: int, bits_per_char: int) -> float:

@@ -18,7 +18,11 @@ from dataclasses import dataclass, field, replace
 from drivers.map import Field, Identify, MeterMap, Model, Register, Term
 
 Read = Callable[[int, int, int], bytes]
-"""(function, address, count) -> words; raises LookupError where there are no such registers."""
+"""(function, address, count) -> words. Where there are no such registers it raises LookupError, or an error with a Modbus
+exception ``code`` that is one of :data:`REFUSALS`."""
+
+REFUSALS = (1, 2, 3, 4)
+"""Exception codes by which devices say that they have no such registers; 4 is what some inverters give instead of 2."""
 
 COMMON = 1
 END = 0xFFFF
@@ -34,35 +38,39 @@ _SERIAL_OFFSET, _SERIAL_COUNT = 50, 16
 _POINTS = {"inverter": "pv", "meter": "grid", "battery": "battery"}
 
 
-def discover(
-    read: Read, bases: Sequence[int] = _BASES, absent: tuple[type[Exception], ...] = (LookupError,)
-) -> tuple[tuple[int, int], ...]:
+def discover(read: Read, bases: Sequence[int] = _BASES) -> tuple[tuple[int, int], ...]:
     """(model, address of its ID register) of the chain in its order, and where it ended as ``(65535, address)``.
 
     Args:
-        read: reads registers.
+        read: reads registers; what it raises for another reason than registers that are not there passes through.
         bases: where to look for the beginning.
-        absent: what ``read`` raises when the device has no such registers; anything else it raises passes through.
 
     Returns:
         An empty tuple when no base has a beginning.
     """
     for base in bases:
-        try:
-            found = read(_HOLDING, base, 2)
-        except absent:
-            continue
-        if found == _MARKER:
-            return _walk(read, base + 2, absent)
+        if _read(read, base) == _MARKER:
+            return _walk(read, base + 2)
     return ()
 
 
-def _walk(read: Read, address: int, absent: tuple[type[Exception], ...]) -> tuple[tuple[int, int], ...]:
+def _read(read: Read, address: int) -> bytes | None:
+    """Two registers, None where there are none."""
+    try:
+        return read(_HOLDING, address, 2)
+    except LookupError:
+        return None
+    except Exception as error:
+        if getattr(error, "code", None) in REFUSALS:
+            return None
+        raise
+
+
+def _walk(read: Read, address: int) -> tuple[tuple[int, int], ...]:
     chain: list[tuple[int, int]] = []
     while len(chain) < _MOST_MODELS and address + _HEADER - 1 <= _LAST_ADDRESS:
-        try:
-            header = read(_HOLDING, address, _HEADER)
-        except absent:
+        header = _read(read, address)
+        if header is None:
             break
         model, length = int.from_bytes(header[:2]), int.from_bytes(header[2:])
         if model in (0, END) or address + _HEADER + length - 1 > _LAST_ADDRESS:
