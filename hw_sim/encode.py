@@ -293,7 +293,7 @@ def _integer_words(register: Register) -> Callable[[float], bytes]:
             number = number % (high + 1) if counter and number > 0 else min(max(number, low), high)
         number &= mask
         if number in patterns:
-            number = _beside(number, patterns, -1 if 0 < number <= high else 1)
+            number = _beside(number, patterns, -1 if 0 < number <= high else 1) & mask
         data = number.to_bytes(size, "big")
         return data if plain else _ordered(data, register)
 
