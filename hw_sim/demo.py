@@ -223,7 +223,7 @@ class Demo:
         return sum(one["seq"] + 1 for one in shown["streams"] if one["gateway"] == gateway)
 
     def _command(self, module: str, config: Path, *arguments: str) -> str:
-        words = [*command(module), "--config", str(config), *arguments]
+        words = [*command(module), *arguments, "--config", str(config)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise StageProblem(f"{' '.join(words[1:])}: exit status {done.returncode}\n{done.stderr}{done.stdout}")

@@ -163,7 +163,7 @@ class Stage:
             f'certificate = "tls.pem"\nkey = "tls.key"\nsend_every_s = 2\n\n'
             f"[ledger]\norganisations = {{ {organisations} }}\nreceipts = {len(ORGANISATIONS)}\n\n{buses}"
         )
-        return self.add(gateway, [*command("edge.cli.main"), "--config", str(folder / "aigeco.toml"), "run"])
+        return self.add(gateway, [*command("edge.cli.main"), "run", "--config", str(folder / "aigeco.toml")])
 
     def write_peer(self, organisation: str) -> Actor:
         """An organisation's ingestion peer with its embedded ledger."""
@@ -173,7 +173,7 @@ class Stage:
         authority.organisation_client().write(folder / "tls.key", folder / "tls.pem")
         (folder / "broker-ca.pem").write_bytes(self._site.pem)
         (folder / "peer.toml").write_text(self._peer_toml(organisation))
-        return self.add(organisation, [*command("ledger.cli.main"), "--config", str(folder / "peer.toml"), "run"])
+        return self.add(organisation, [*command("ledger.cli.main"), "run", "--config", str(folder / "peer.toml")])
 
     def _peer_toml(self, organisation: str) -> str:
         return (
