@@ -1,0 +1,291 @@
+"""The owner of one line: reads whole meters, one after the other, and believes only what cannot be anything else.
+
+Gives one Reading for each measuring point and slot, whatever happens; never raises for what a device or a line does,
+never asks twice in one slot, and never keeps half a reading.
+
+Rules
+- All registers of a meter come from one consecutive set of requests; one failed request fails the set.
+- A unit that fails is left alone for longer and longer (drivers.guard); the others lose no slot to it.
+- After each new connection, and when a unit was away, its serial number is read again: another number means another
+  meter, and no value until :meth:`Bus.identify` was called. Nor has a unit values that contradicts its map.
+- A range the meter refuses (exceptions 2 and 3) is split or left out, the set starts again, and an hour later the whole
+  range is tried again: the device may only have been starting.
+- When an answer may be believed: drivers.talk. When to read whom: drivers.schedule and the caller.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from drivers import sunspec
+from drivers.guard import Guard
+from drivers.identify import matches, text
+from drivers.map import Field, Identify
+from drivers.meter import Counters, Identity, Meter, MeterConfig
+from drivers.modbus import Disconnected, Endpoint, ExceptionAnswer, ModbusError, Timeout, Wire, WrongAnswer
+from drivers.plan import RTU_OVERHEAD_BYTES, TCP_OVERHEAD_BYTES, Request
+from drivers.reading import Block, Reading, Status
+from drivers.talk import Talk, from_gateway
+
+__all__ = ["Bus", "Counters", "Identity", "MeterConfig"]
+
+# Tries of failed units, of all together, beside healthy ones: one in a slot of the shortest usual period.
+TRY_SPACING_S = 1.0
+# A refused range is tried whole again after this.
+REFUSALS_LAST_S = 3600.0
+# Ranges refused in one slot, so that a device which refuses everything does not hold the line.
+MOST_REFUSALS = 8
+
+
+class Bus:
+    """One line and its meters; one thread owns it.
+
+    Args:
+        endpoint: the line.
+        meters: its meters, with different names; two may share a unit.
+        wire: the line's frames, for tests.
+        monotonic, sleep: the clock, for tests.
+
+    Attributes:
+        counters: of each meter.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        meters: Sequence[MeterConfig],
+        wire: Wire | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._monotonic = monotonic
+        self._talk = Talk(endpoint, wire or Wire(endpoint), monotonic, sleep)
+        self._guards: dict[int, Guard] = {}
+        self._meters: dict[str, Meter] = {}
+        overhead_bytes = RTU_OVERHEAD_BYTES if self._talk.rtu else TCP_OVERHEAD_BYTES
+        for config in meters:
+            stated_ms = config.map.timeout_ms
+            guard = self._guards.setdefault(config.unit, Guard(stated_ms / 1000 if stated_ms else None))
+            self._meters[config.name] = Meter(config, guard, overhead_bytes)
+        self._next_try = 0.0
+        self.counters: Mapping[str, Counters] = {name: meter.counters for name, meter in self._meters.items()}
+
+    @property
+    def connections(self) -> int:
+        """How often the line was opened."""
+        return self._talk.connections
+
+    def close(self) -> None:
+        """Gives the line back."""
+        self._talk.close()
+
+    def read(self, name: str, slot_ms: int) -> tuple[Reading, ...]:
+        """Reads one meter for one slot: one Reading for each of its measuring points.
+
+        Args:
+            name: the meter.
+            slot_ms: start of the slot.
+        """
+        meter = self._meters[name]
+        if not self._reachable(meter):
+            return meter.nothing(slot_ms, None)
+        asked_at = self._monotonic()
+        try:
+            began, blocks = self._take(meter)
+        except ModbusError as error:
+            self._fail(meter, error)
+            return meter.nothing(slot_ms, _milliseconds(self._monotonic() - asked_at))
+        if not blocks:
+            return meter.nothing(slot_ms, None)
+        self._succeed(meter)
+        return meter.readings(slot_ms, blocks, _milliseconds(meter.guard.heard_at - began))
+
+    def identify(self, name: str) -> Identity | None:
+        """Asks a meter who it is, and believes it from now on: after the start, and after it was exchanged.
+
+        Returns:
+            None when it cannot be reached now.
+        """
+        meter = self._meters[name]
+        if not self._reachable(meter):
+            return None
+        try:
+            self._assure(meter)
+            identity = self._ask_identity(meter)
+        except ModbusError as error:
+            self._fail(meter, error)
+            return None
+        meter.identity, meter.exchanged, meter.checked = identity, False, self.connections
+        meter.lay_out(identity.map)
+        self._succeed(meter)
+        if not identity.agrees:
+            meter.counters.trouble = f"unit {meter.config.unit} is no {identity.map.manufacturer} {identity.map.model}"
+        return identity
+
+    # --- one set of requests ---
+
+    def _take(self, meter: Meter) -> tuple[float, list[Block]]:
+        """When the set began, and its words; no words when there is nothing to ask for."""
+        self._assure(meter)
+        if meter.checked != self.connections:
+            self._check_serial(meter)
+        if meter.exchanged:
+            meter.status = Status.EXCHANGED
+            return 0.0, []
+        if meter.identity is not None and not meter.identity.agrees:
+            meter.status = Status.INCOMPATIBLE
+            return 0.0, []
+        if meter.refused_at is not None and self._monotonic() - meter.refused_at > REFUSALS_LAST_S:
+            meter.lay_out(meter.map)
+        refusals = 0
+        while True:
+            self._talk.pause(meter)
+            began = self._monotonic()
+            blocks: list[Block] = []
+            for request in meter.plan:
+                try:
+                    words = self._talk.ask(meter, request)
+                except ExceptionAnswer as error:
+                    refusals += 1
+                    self._refused(meter, request, error, refusals)
+                    break
+                blocks.append(Block(request.function, request.address, words))
+            else:
+                return began, blocks
+
+    def _refused(self, meter: Meter, request: Request, error: ExceptionAnswer, refusals: int) -> None:
+        """A request of the plan was refused: plan without it, or give up for this slot by raising."""
+        if error.code not in (2, 3):
+            raise error
+        if not meter.refuse(request, self._monotonic()):
+            raise ExceptionAnswer(f"{error}; it refuses all of its map", 1)
+        if refusals == MOST_REFUSALS:
+            raise error
+
+    # --- who is there ---
+
+    def _assure(self, meter: Meter) -> None:
+        """No late answer of the unit can come.
+
+        Raises:
+            ModbusError: one may.
+        """
+        if meter.guard.doubt is not None:
+            self._talk.probe(meter, [other for other in self._meters.values() if other.guard is meter.guard])
+
+    def _check_serial(self, meter: Meter) -> None:
+        """After a new connection or an absence: is it the same meter still?"""
+        known = meter.identity.serial if meter.identity is not None else ""
+        if known and meter.serial is not None:
+            said = text(meter.serial, self._talk.ask(meter, _request(meter.serial)))
+            meter.exchanged = said != known
+            if meter.exchanged:
+                meter.counters.trouble = f"serial number {said} instead of {known}: another meter"
+        meter.checked = self.connections
+
+    def _ask_identity(self, meter: Meter) -> Identity:
+        meter_map = meter.config.map
+        look = meter_map.identify
+        if look is not None and look.expected:
+            words = self._told(meter, look)
+            if words is not None and not matches(look, words):
+                return Identity("", (), meter_map, agrees=False)
+        models: tuple[tuple[int, int], ...] = ()
+        if meter_map.scheme == "sunspec":
+            models = sunspec.discover(
+                lambda function, address, count: self._found(meter, Field(function, address, count, "hex")),
+                meter_map.bases,
+            )
+            meter_map = sunspec.layout(meter_map, models)
+            if not meter_map.registers:
+                return Identity("", models, meter_map, agrees=False)
+        meter.serial = meter_map.identify.serial if meter_map.identify is not None else None
+        words = self._told(meter, meter.serial) if meter.serial is not None else None
+        serial = "" if words is None or meter.serial is None else text(meter.serial, words)
+        return Identity(serial, models, meter_map)
+
+    def _found(self, meter: Meter, field: Field) -> bytes:
+        words = self._told(meter, field)
+        if words is None:
+            raise LookupError(f"no registers at {field.address}")
+        return words
+
+    def _told(self, meter: Meter, field: Field | Identify) -> bytes | None:
+        """What an identification register says; None when the unit is there but does not tell.
+
+        Raises:
+            ModbusError: it is not there.
+        """
+        try:
+            return self._talk.ask(meter, _request(field))
+        except ExceptionAnswer as error:
+            if from_gateway(error):
+                raise
+        except (Timeout, WrongAnswer):
+            self._assure(meter)  # a unit that does not know a register may say nothing
+        return None
+
+    # --- how it went ---
+
+    def _reachable(self, meter: Meter) -> bool:
+        """Whether to ask the meter now: it is not left alone, and the line is open."""
+        guard = meter.guard
+        if guard.failures:
+            now = self._monotonic()
+            guard.alone = self._alone(guard)
+            if guard.paused(now):
+                return False
+            if guard.failures > 1 and not guard.alone:
+                if now < self._next_try:
+                    return False
+                self._next_try = now + TRY_SPACING_S
+        trouble = self._talk.connected(self._meters.values())
+        if trouble:
+            meter.status = Status.DISCONNECTED
+            meter.counters.trouble = trouble
+        return not trouble
+
+    def _succeed(self, meter: Meter) -> None:
+        guard = meter.guard
+        meter.counters.latency_s = guard.latency_s
+        meter.counters.trouble = ""
+        if guard.failures:
+            if self._alone(guard):
+                for other in self._guards.values():
+                    other.hurry()
+            guard.succeeded()
+
+    def _fail(self, meter: Meter, error: ModbusError) -> None:
+        meter.status = _status(error)
+        meter.counters.trouble = str(error)
+        if isinstance(error, ExceptionAnswer) and not from_gateway(error):
+            return  # a refusal costs the others nothing
+        meter.guard.failed(self._monotonic())
+        if meter.guard.failures > 1:
+            meter.checked = 0  # it was away: it may be another one when it comes back
+
+    def _alone(self, guard: Guard) -> bool:
+        """Whether no other unit of the line answers."""
+        return all(other.failures for other in self._guards.values() if other is not guard)
+
+
+def _request(field: Field | Identify) -> Request:
+    return Request(field.function, field.address, field.count)
+
+
+def _status(error: ModbusError) -> Status:
+    match error:
+        case Timeout():
+            return Status.TIMEOUT
+        case Disconnected():
+            return Status.DISCONNECTED
+        case ExceptionAnswer() if from_gateway(error):
+            return Status.TIMEOUT
+        case ExceptionAnswer(code=1):
+            return Status.INCOMPATIBLE
+    return Status.READ_ERROR
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000 + 0.5)

@@ -1,0 +1,175 @@
+"""What a line knows about one unit: how long to wait, when to leave it alone, whether an answer may be late. Pure.
+
+Never does I/O and never reads a clock.
+
+Rules
+- After the first failure the next slot tries again (one lost frame costs one slot); then the pause grows by 2 s with
+  each failure up to 5 min, so that a dead unit cannot eat the slots of others. With nobody else to protect it is short.
+- A timeout is four times the unit's filtered latency within bounds. A unit that failed gets less patience, so that a
+  try fits between the others' readings; alone on its line it gets more each time, so that one grown slow is found.
+- After a failure its answer may still be under way. A unit answers in order, so the right answer to a probe, which is a
+  read of a length that no other request to that unit has, proves that it no longer is. A refusal proves it too: it
+  answers the probe, or it is the late answer itself, and what can come then has the probe's length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+from itertools import chain
+
+from drivers.map import MeterMap
+from drivers.plan import Request
+
+# Growth and limit of the pause after a failure; the complaints that ask for it are in docs/architecture.md.
+PAUSE_STEP_S = 2.0
+LONGEST_PAUSE_S = 300.0
+# The limit while no other unit on the line answers: nobody loses by asking, and a line that returns is found soon.
+LONGEST_PAUSE_ALONE_S = 5.0
+# A usual meter answers within 100 ms, a gateway adds its own line; devices that need more say so in their map.
+LEAST_TIMEOUT_S = 0.3
+MOST_TIMEOUT_S = 2.0
+FIRST_TIMEOUT_S = 0.5
+TIMEOUT_PER_LATENCY = 4
+# A try of a failed unit beside healthy ones: half of the shortest usual period, unless it is known to be slower.
+TRY_TIMEOUT_S = 0.5
+TRY_TIMEOUT_PER_LATENCY = 1.5
+TIMEOUT_GROWTH_PER_FAILURE = 0.25
+
+
+class Guard:
+    """One unit of a line.
+
+    Attributes:
+        failures: failed reads in a row.
+        alone: no other unit of the line answers (kept by the bus while this one fails).
+        doubt: the request whose answer may still come, None when none can; doubted_at: since when.
+        asked: word counts of all requests but probes.
+        heard_at: when it last answered.
+        next_at: earliest instant of the next request (the device's own pause between requests).
+        latency_s: filtered time the device takes to answer, 0.0 until it did.
+    """
+
+    __slots__ = (
+        "alone",
+        "asked",
+        "doubt",
+        "doubted_at",
+        "failed_at",
+        "failures",
+        "heard_at",
+        "latency_s",
+        "least_s",
+        "most_s",
+        "next_at",
+        "timeout_s",
+        "try_s",
+    )
+
+    def __init__(self, stated_timeout_s: float | None = None) -> None:
+        self.least_s = stated_timeout_s or LEAST_TIMEOUT_S
+        self.most_s = max(MOST_TIMEOUT_S, self.least_s)
+        self.timeout_s = stated_timeout_s or FIRST_TIMEOUT_S
+        self.try_s = stated_timeout_s or TRY_TIMEOUT_S
+        self.alone = False
+        self.latency_s = 0.0
+        self.failures = 0
+        self.failed_at = 0.0
+        self.next_at = 0.0
+        self.heard_at = 0.0
+        self.asked: set[int] = set()
+        self.doubt: Request | None = None
+        self.doubted_at = 0.0
+
+    def answered(self, now: float, latency_s: float) -> None:
+        """The unit answered a request; latency without the frames' own time."""
+        self.heard_at = now
+        if latency_s > self.latency_s:  # up fast and down slowly: too short a timeout costs a reading
+            self.latency_s += (latency_s - self.latency_s) / 2
+        else:
+            self.latency_s += (latency_s - self.latency_s) / 8
+        self.timeout_s = min(max(TIMEOUT_PER_LATENCY * self.latency_s, self.least_s), self.most_s)
+
+    def succeeded(self) -> None:
+        """A read of the unit is complete."""
+        self.failures = 0
+
+    def failed(self, now: float) -> None:
+        """A read of the unit failed."""
+        self.failures += 1
+        self.failed_at = now
+
+    def suspect(self, request: Request, now: float) -> None:
+        """The answer to a request did not come, or came wrong: it may still come."""
+        if self.doubt is None:
+            self.doubt, self.doubted_at = request, now
+
+    def patience_s(self) -> float:
+        """Timeout of the next request, without the frames' own time."""
+        if not self.failures:
+            return self.timeout_s
+        if self.alone:
+            return min(self.timeout_s * (1 + TIMEOUT_GROWTH_PER_FAILURE * self.failures), self.most_s)
+        return min(self.timeout_s, max(TRY_TIMEOUT_PER_LATENCY * self.latency_s, self.try_s))
+
+    def paused(self, now: float) -> bool:
+        """Whether to leave it alone."""
+        if self.failures < 2:
+            return False
+        longest_s = LONGEST_PAUSE_ALONE_S if self.alone else LONGEST_PAUSE_S
+        return now < self.failed_at + min(PAUSE_STEP_S * (self.failures - 1), longest_s)
+
+    def hurry(self) -> None:
+        """The line is back: try this unit at once."""
+        self.failures = min(self.failures, 1)
+
+
+def probe(meter_map: MeterMap, plan: Sequence[Request], taken: Set[int]) -> Request | None:
+    """A short read whose answer cannot be taken for that of any other request.
+
+    Args:
+        meter_map: the unit's map.
+        plan: requests the unit is known to take.
+        taken: word counts of all requests that are made to that unit otherwise.
+
+    Returns:
+        None when every length is taken.
+    """
+    for request in chain(_on_values(meter_map, plan), _inside(plan), _beyond(meter_map, plan)):
+        if request.count not in taken:
+            return request
+    return None
+
+
+def _on_values(meter_map: MeterMap, plan: Sequence[Request]) -> Iterator[Request]:
+    """Parts of planned requests that begin and end with a value, shortest first: no device refuses those."""
+    parts: set[Request] = set()
+    for request in plan:
+        spans = [
+            (first, first + count)
+            for register in meter_map.registers
+            if register.function == request.function
+            for first, count in register.spans()
+            if request.address <= first and first + count <= request.end
+        ]
+        if meter_map.even_only:
+            spans = [(first - first % 2, end + end % 2) for first, end in spans]
+        starts, ends = {first for first, _ in spans}, {end for _, end in spans}
+        parts.update(Request(request.function, a, b - a) for a in starts for b in ends if a < b <= request.end)
+    return iter(sorted(parts, key=lambda part: (part.count, part.function, part.address)))
+
+
+def _inside(plan: Sequence[Request]) -> Iterator[Request]:
+    """Beginnings of planned requests; a device that does not split values refuses them, which is an answer as well."""
+    for request in plan:
+        for count in range(1, request.count):
+            yield Request(request.function, request.address, count)
+
+
+def _beyond(meter_map: MeterMap, plan: Sequence[Request]) -> Iterator[Request]:
+    """Longer than planned: what is behind a request's end, unless the map forbids it."""
+    for request in plan:
+        for count in range(request.count + 1, meter_map.max_registers + 1):
+            end = request.address + count
+            if end > 0x10000 or any(first < end and request.address <= last for first, last in meter_map.forbidden):
+                break
+            yield Request(request.function, request.address, count)

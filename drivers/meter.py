@@ -1,0 +1,190 @@
+"""One meter on a line as its bus knows it: configuration, who it says it is, what is asked of it, and how that went.
+
+Never does I/O.
+
+Rules
+- A range the meter refuses is split, or left out when it cannot be split, for as long as the layout stays.
+- A measuring point is the meter's name, or ``{meter}-{point}`` on a device with several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from drivers.decode import Overrides, decode, values
+from drivers.guard import Guard
+from drivers.map import Field, MeterMap
+from drivers.modbus import BadChecksum, Disconnected, ExceptionAnswer, ModbusError, Timeout, WrongAnswer
+from drivers.plan import Request, plan, split
+from drivers.reading import Block, Reading, Status
+
+PLAIN = Overrides()
+
+
+@dataclass(frozen=True, slots=True)
+class MeterConfig:
+    """One meter on a line.
+
+    Attributes:
+        name: its name, the start of its measuring points' names.
+        map: what its registers mean.
+        unit: its address.
+        overrides: what is different at this installation.
+    """
+
+    name: str
+    map: MeterMap
+    unit: int
+    overrides: Overrides = PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a meter says it is.
+
+    Attributes:
+        serial: serial number, empty when it does not tell.
+        models: discovered SunSpec models as (number, address).
+        map: what its registers mean, with concrete addresses.
+        agrees: False when its identification register contradicts the map: it is another model.
+    """
+
+    serial: str
+    models: tuple[tuple[int, int], ...]
+    map: MeterMap
+    agrees: bool = True
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened with one meter since the start; whole numbers only grow.
+
+    Attributes:
+        requests, answers: sent, and answered with registers.
+        timeouts, wrong_answers, checksum_errors, exceptions, disconnects: how the others ended.
+        probes: those of the requests that only made sure that no late answer can come.
+        splits: ranges the meter refused.
+        latency_s: filtered time the device takes to answer.
+        trouble: the last failure in words, empty when the last read was good.
+    """
+
+    requests: int = 0
+    answers: int = 0
+    timeouts: int = 0
+    wrong_answers: int = 0
+    checksum_errors: int = 0
+    exceptions: int = 0
+    disconnects: int = 0
+    probes: int = 0
+    splits: int = 0
+    latency_s: float = 0.0
+    trouble: str = ""
+
+    def count(self, error: ModbusError) -> None:
+        """Counts how a request ended."""
+        match error:
+            case Timeout():
+                self.timeouts += 1
+            case BadChecksum():
+                self.checksum_errors += 1
+            case WrongAnswer():
+                self.wrong_answers += 1
+            case ExceptionAnswer():
+                self.exceptions += 1
+            case Disconnected():
+                self.disconnects += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """One measuring point.
+
+    Attributes:
+        sub: its name; `name` is the map's word for it.
+        blocks: indexes of the requests whose words its values are made from; None for all.
+    """
+
+    sub: str
+    name: str
+    blocks: tuple[int, ...] | None
+
+
+class Meter:
+    """The state of one meter.
+
+    Attributes:
+        config: as configured.
+        guard: of its unit; shared by meters that share a unit.
+        counters: what happened so far.
+        map: its map with concrete addresses.
+        plan: the requests of one reading.
+        identity: None until it was identified.
+        serial: where its serial number is, None when nobody knows.
+        status: of the last failure.
+        checked: the connection on which the serial number was last seen right, 0 for none.
+        exchanged: another meter answers in its place.
+        refused_at: when it last refused a range of its map, None when it refuses none.
+    """
+
+    def __init__(self, config: MeterConfig, guard: Guard, overhead_bytes: int) -> None:
+        self.config = config
+        self.guard = guard
+        self.counters = Counters()
+        self.identity: Identity | None = None
+        self.serial: Field | None = None
+        self.status = Status.NOT_PRESENT
+        self.checked = 0
+        self.exchanged = False
+        self._overhead_bytes = overhead_bytes
+        self.lay_out(config.map)
+
+    def lay_out(self, meter_map: MeterMap) -> None:
+        """Plans the whole map, refused ranges included."""
+        self.map = meter_map
+        self.refused_at: float | None = None
+        self._plan(plan(meter_map, self._overhead_bytes))
+
+    def refuse(self, request: Request, now: float) -> bool:
+        """The meter refused a range: plan without it. False when nothing would be left; then all is planned again."""
+        parts = split(request, self.map)
+        rest = tuple(part for each in self.plan for part in (parts if each == request else (each,)))
+        if not rest:
+            self.lay_out(self.map)
+            return False
+        self.counters.splits += 1
+        self.refused_at = now
+        self._plan(rest)
+        return True
+
+    def readings(self, slot_ms: int, blocks: Sequence[Block], window_ms: int) -> tuple[Reading, ...]:
+        """What the words of one set of requests say."""
+        decoded = decode(self.map, blocks, self.config.overrides)
+        readings = []
+        for point in self._points:
+            found = values(decoded, point.name)
+            used = tuple(blocks) if point.blocks is None else tuple([blocks[index] for index in point.blocks])
+            # An inverter at night calls all of its quantities "not available".
+            readings.append(Reading(point.sub, slot_ms, None if found else Status.NOT_PRESENT, found, window_ms, used))
+        return tuple(readings)
+
+    def nothing(self, slot_ms: int, window_ms: int | None) -> tuple[Reading, ...]:
+        """Readings without values, with the status of the last failure."""
+        return tuple(Reading(point.sub, slot_ms, self.status, (), window_ms) for point in self._points)
+
+    def _plan(self, requests: tuple[Request, ...]) -> None:
+        self.plan = requests
+        name, points = self.config.name, self.map.points
+        self._points = tuple(
+            _Point(f"{name}-{point}" if point else name, point, None if len(points) == 1 else self._used(point))
+            for point in points
+        )
+
+    def _used(self, point: str) -> tuple[int, ...]:
+        """Which requests carry words of a measuring point."""
+        spans = [(r.function, span[0]) for r in self.map.registers if r.point == point for span in r.spans()]
+        return tuple(
+            index
+            for index, request in enumerate(self.plan)
+            if any(function == request.function and request.address <= at < request.end for function, at in spans)
+        )

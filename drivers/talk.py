@@ -1,0 +1,175 @@
+"""Asks the units of one line under the rules that make an answer believable. Where a Modbus answer is believed or not.
+
+Never asks twice for the same purpose, never reads a meter (drivers.bus does), never closes a serial port because a unit
+is silent.
+
+Rules
+- After a failed request input is discarded and the line stays quiet for one answer's time; the unit is in doubt.
+- A unit in doubt must answer a probe before anything it says is a value again (drivers.guard). In TCP framing too: a
+  gateway may take late answers of its own serial line for others.
+- Only an error of the line closes it. A TCP connection on which nobody answers any more is given up as well.
+- A device gets its pause between requests and after a new connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+
+from drivers.guard import probe
+from drivers.meter import Meter
+from drivers.modbus import Disconnected, Endpoint, ExceptionAnswer, ModbusError, SerialEndpoint, Timeout, Wire
+from drivers.plan import Request, request_time_s
+
+# How long a read waits for a TCP connection; afterwards the attempt goes on in the background.
+OPEN_WAIT_S = 0.3
+# Between two attempts to open a line that says no: within one slot of the shortest usual period.
+REOPEN_S = 1.0
+# TCP: so many failures in a row, of whatever units, mean that the connection is dead though nobody said so.
+FAILURES_OF_A_DEAD_CONNECTION = 3
+# RTU inside TCP hides the speed of the serial line behind it; this is the slowest usual one, with its bits a character.
+HIDDEN_LINE = 9600, 10
+# Where no probe can be told from other requests: longer than any serial device was seen to hold an answer back.
+LONGEST_LATENESS_S = 10.0
+# SunSpec discovery asks for a few registers at a time before there is a plan; a probe is longer than those.
+DISCOVERY_COUNTS = frozenset(range(1, 5))
+
+
+class Talk:
+    """One line and the rules for talking on it.
+
+    Attributes:
+        endpoint: the line.
+        rtu: whether frames are RTU's.
+        connections: how often the line was opened.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, wire: Wire, monotonic: Callable[[], float], sleep: Callable[[float], None]
+    ) -> None:
+        self.endpoint = endpoint
+        self.rtu = wire.rtu
+        self.connections = 0
+        self._wire = wire
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._serial = endpoint if isinstance(endpoint, SerialEndpoint) else None
+        self._opening = False
+        self._refused_at = -REOPEN_S
+        self._silence = 0  # failures in a row on this connection, of whatever units
+
+    def close(self) -> None:
+        """Gives the line back."""
+        self._wire.close()
+
+    def connected(self, meters: Iterable[Meter]) -> str:
+        """Opens the line when it is not open; why it is not, in words, or an empty string.
+
+        Args:
+            meters: those that need their pause after a new connection.
+        """
+        if self._wire.ready():
+            return ""
+        now = self._monotonic()
+        if now < self._refused_at + REOPEN_S:
+            return f"{self.endpoint}: no connection"
+        try:
+            opened = self._wire.open(0.0 if self._opening else OPEN_WAIT_S)
+        except Disconnected as error:
+            self._opening, self._refused_at = False, now
+            return str(error)
+        self._opening = not opened
+        if not opened:
+            return f"{self.endpoint}: no connection yet"
+        self.connections += 1
+        self._silence = 0
+        now = self._monotonic()
+        for meter in meters:
+            meter.guard.next_at = max(meter.guard.next_at, now + meter.map.connect_delay_ms / 1000)
+        return ""
+
+    def pause(self, meter: Meter) -> None:
+        """Waits until the meter may be asked."""
+        wait_s = meter.guard.next_at - self._monotonic()
+        if wait_s > 0:
+            self._sleep(wait_s)
+
+    def ask(self, meter: Meter, request: Request, probing: bool = False) -> bytes:
+        """The words of one request.
+
+        Raises:
+            ModbusError: there are none; the line is quiet and the unit in doubt, unless it answered that it will not.
+        """
+        guard, counters = meter.guard, meter.counters
+        self.pause(meter)
+        if not probing:
+            guard.asked.add(request.count)
+        counters.requests += 1
+        travel_s = self._travel_s(request)
+        sent = self._monotonic()
+        try:
+            words = self._wire.read(meter.config.unit, request, guard.patience_s() + travel_s)
+        except ModbusError as error:
+            counters.count(error)
+            self._settle(meter, request, error)
+            raise
+        now = self._monotonic()
+        counters.answers += 1
+        self._silence = 0
+        guard.answered(now, max(0.0, now - sent - travel_s))
+        guard.next_at = now + meter.map.min_delay_ms / 1000
+        return words
+
+    def probe(self, meter: Meter, sharing: Iterable[Meter]) -> None:
+        """Makes sure that no answer of this unit is under way any more.
+
+        Args:
+            meter: a meter in doubt.
+            sharing: all meters on its unit.
+
+        Raises:
+            ModbusError: it is not sure.
+        """
+        guard = meter.guard
+        assert guard.doubt is not None
+        planned = {request.count for other in sharing for request in other.plan}
+        taken = guard.asked | (planned or DISCOVERY_COUNTS)
+        request = probe(meter.map, meter.plan or (guard.doubt,), taken)
+        if request is None:
+            if self._monotonic() < guard.doubted_at + LONGEST_LATENESS_S:
+                raise Timeout(f"{self.endpoint}: unit {meter.config.unit} may still answer an earlier request")
+        else:
+            meter.counters.probes += 1
+            try:
+                self.ask(meter, request, probing=True)
+            except ExceptionAnswer as error:
+                if from_gateway(error):
+                    raise
+        guard.doubt = None
+
+    def _settle(self, meter: Meter, request: Request, error: ModbusError) -> None:
+        """After a failed request: can its answer still come, and is the line fit for the next one?"""
+        now = self._monotonic()
+        meter.guard.next_at = now + meter.map.min_delay_ms / 1000
+        if isinstance(error, ExceptionAnswer) and not from_gateway(error):
+            self._silence = 0
+            return
+        meter.guard.suspect(request, now)
+        self._silence += 1
+        if self._serial is None and self._silence >= FAILURES_OF_A_DEAD_CONNECTION:
+            self._wire.close()
+        elif self.rtu:
+            baud, bits = (self._serial.baud, self._serial.bits_per_char) if self._serial else HIDDEN_LINE
+            with contextlib.suppress(Disconnected):
+                self._wire.drain(request_time_s(request, baud, bits))
+
+    def _travel_s(self, request: Request) -> float:
+        """What the frames themselves take."""
+        if self._serial is None:
+            return 0.0
+        return request_time_s(request, self._serial.baud, self._serial.bits_per_char)
+
+
+def from_gateway(error: ExceptionAnswer) -> bool:
+    """Whether a gateway says that the unit behind it is silent."""
+    return error.code in (10, 11)

@@ -1,0 +1,132 @@
+"""What a line knows of one unit: pauses, timeouts, and probes nobody can mistake."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from drivers import guard as rules
+from drivers.guard import Guard, probe
+from drivers.map import load, names
+from drivers.plan import RTU_OVERHEAD_BYTES, TCP_OVERHEAD_BYTES, Request, plan
+
+
+def test_one_lost_frame_costs_one_slot_and_a_dead_unit_ever_fewer_tries() -> None:
+    guard = Guard()
+    tries, now = [], 0.0
+    while now < 3600:
+        if not guard.paused(now):
+            tries.append(now)
+            guard.failed(now)
+        now += 1.0
+    waits = [b - a for a, b in itertools.pairwise(tries)]
+    assert waits[:4] == [1.0, 2.0, 4.0, 6.0]
+    assert len(tries) < 70
+    while guard.failures < 500:
+        guard.failed(now)
+    assert guard.paused(now + 299)
+    assert not guard.paused(now + 300)
+
+
+def test_with_nobody_to_protect_the_pause_is_short() -> None:
+    guard = Guard()
+    for _ in range(50):
+        guard.failed(100.0)
+    assert guard.paused(105.0)
+    guard.alone = True
+    assert not guard.paused(105.0)
+    guard.hurry()
+    assert not guard.paused(100.0)
+
+
+def test_success_ends_the_pause() -> None:
+    guard = Guard()
+    for _ in range(50):
+        guard.failed(100.0)
+    guard.succeeded()
+    assert not guard.paused(100.0)
+
+
+def test_the_timeout_follows_the_latency_within_bounds() -> None:
+    guard = Guard()
+    assert guard.patience_s() == rules.FIRST_TIMEOUT_S
+    for _ in range(100):
+        guard.answered(0.0, 0.02)
+    assert guard.patience_s() == rules.LEAST_TIMEOUT_S
+    guard.answered(0.0, 0.4)  # up at once
+    assert guard.patience_s() > 0.8
+    for _ in range(100):
+        guard.answered(0.0, 10.0)
+    assert guard.patience_s() == rules.MOST_TIMEOUT_S
+    for _ in range(100):
+        guard.answered(0.0, 0.1)
+    assert guard.patience_s() == pytest.approx(0.4, rel=0.01)
+
+
+def test_a_unit_that_became_slow_is_found_again_when_nobody_suffers() -> None:
+    guard = Guard()
+    for _ in range(100):
+        guard.answered(0.0, 0.01)
+    guard.alone = True
+    needs_s = 1.5  # it takes that long now, five times its timeout
+    while guard.patience_s() < needs_s:
+        guard.failed(0.0)
+        assert guard.failures < 20
+
+
+def test_a_try_beside_healthy_units_is_short() -> None:
+    guard = Guard()
+    for _ in range(100):
+        guard.answered(0.0, 0.4)
+    assert guard.patience_s() == pytest.approx(1.6, rel=0.01)
+    for _ in range(100):
+        guard.failed(0.0)
+    assert guard.patience_s() == pytest.approx(0.6, rel=0.01)
+    never = Guard()
+    never.failed(0.0)
+    assert never.patience_s() == rules.TRY_TIMEOUT_S
+
+
+def test_a_stated_timeout_is_the_least() -> None:
+    guard = Guard(0.7)
+    assert guard.patience_s() == 0.7
+    for _ in range(100):
+        guard.answered(0.0, 0.001)
+    assert guard.patience_s() == 0.7
+    guard.failed(0.0)
+    assert guard.patience_s() == 0.7
+    assert Guard(3.0).patience_s() == 3.0
+
+
+def test_the_first_doubt_is_kept() -> None:
+    guard = Guard()
+    guard.suspect(Request(3, 1, 2), 5.0)
+    guard.suspect(Request(3, 9, 9), 6.0)
+    assert (guard.doubt, guard.doubted_at) == (Request(3, 1, 2), 5.0)
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("overhead", [RTU_OVERHEAD_BYTES, TCP_OVERHEAD_BYTES])
+def test_every_map_has_a_probe_that_differs_and_asks_only_for_what_is_planned(name: str, overhead: int) -> None:
+    meter_map = load(name)
+    planned = plan(meter_map, overhead)
+    if not planned:
+        pytest.skip("registers are known after discovery")
+    taken = {request.count for request in planned}
+    found = probe(meter_map, planned, taken)
+    assert found is not None
+    assert found.count not in taken
+    assert 1 <= found.count <= meter_map.max_registers
+    for first, last in meter_map.forbidden:
+        assert found.end <= first or found.address > last
+    inside = any(r.function == found.function and r.address <= found.address and found.end <= r.end for r in planned)
+    assert inside, "beyond what the meter is known to answer"
+
+
+def test_probes_when_lengths_are_scarce() -> None:
+    meter_map = load("eastron_sdm630")
+    single = (Request(4, 0, 2),)
+    assert probe(meter_map, single, {2}) == Request(4, 0, 1)  # half a value: a refusal is an answer, too
+    assert probe(meter_map, single, {1, 2}) == Request(4, 0, 3)
+    assert probe(meter_map, single, set(range(126))) is None
