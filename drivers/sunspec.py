@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from drivers.map import Field, Identify, MeterMap, Model, Register, Term
 
 Read = Callable[[int, int, int], bytes]
-"""(function, address, count) -> words. Where there are no such registers it raises LookupError, or an error with a Modbus
-exception ``code`` that is one of :data:`REFUSALS`."""
+"""(function, address, count) -> words. Where there are no such registers it raises LookupError, or an error with a
+Modbus exception ``code`` that is one of :data:`REFUSALS`."""
 
 REFUSALS = (1, 2, 3, 4)
 """Exception codes by which devices say that they have no such registers; 4 is what some inverters give instead of 2."""
