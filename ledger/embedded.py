@@ -46,10 +46,10 @@ CREATE TABLE gateways (
 CREATE TABLE streams (
     stream BLOB PRIMARY KEY, gateway TEXT NOT NULL, seq INTEGER NOT NULL, head BLOB NOT NULL, key BLOB NOT NULL,
     recovers BLOB) WITHOUT ROWID;
+CREATE TABLE keys (stream BLOB NOT NULL, key BLOB NOT NULL, PRIMARY KEY (stream, key)) WITHOUT ROWID;
 CREATE TABLE batches (
     block INTEGER PRIMARY KEY, txid BLOB NOT NULL, stream BLOB NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
-    root BLOB NOT NULL, issued_s INTEGER NOT NULL, key BLOB NOT NULL, receipt BLOB NOT NULL, sids BLOB NOT NULL,
-    data BLOB NOT NULL);
+    root BLOB NOT NULL, issued_s INTEGER NOT NULL, receipt BLOB NOT NULL, sids BLOB NOT NULL, data BLOB NOT NULL);
 CREATE UNIQUE INDEX places ON batches (stream, first);
 CREATE TABLE forks (
     stream BLOB NOT NULL, seq INTEGER NOT NULL, other BLOB NOT NULL, committed BLOB NOT NULL, statement BLOB NOT NULL,
@@ -119,9 +119,12 @@ class LedgerFile:
         self.path = path
         try:
             self._sql = _connect(path, read_only)
-            if organisation and not read_only:
+            if organisation and not read_only and _is_empty(self._sql):
                 _create(self._sql, organisation)
             self.organisation = _owner(self._sql, path, organisation)
+            if not read_only:
+                self._sql.execute("PRAGMA journal_mode = WAL")
+                self._sql.execute("PRAGMA synchronous = FULL")
             self._check_chain()
         except sqlite3.Error as error:
             raise _problem(path, error) from error
@@ -159,10 +162,10 @@ class LedgerFile:
             found += [sids[32 * n : 32 * n + 32] for n in range(max(first - start, 0), len(sids) // 32)]
         return found[:count]
 
-    def key(self, stream: bytes, seq: int) -> bytes:
-        """SubjectPublicKeyInfo that the committed statement ``seq`` is signed with."""
-        query = "SELECT key FROM batches WHERE stream = ? AND first <= ? ORDER BY first DESC LIMIT 1"
-        return bytes(self._sql.execute(query, (stream, seq)).fetchone()[0])
+    def keys(self, stream: bytes) -> list[bytes]:
+        """Every key that signed committed statements of the stream."""
+        query = "SELECT key FROM keys WHERE stream = ? ORDER BY key"
+        return [bytes(row[0]) for row in self._sql.execute(query, (stream,))]
 
     # ---- what people read
 
@@ -240,8 +243,9 @@ class LedgerFile:
     def append(self, commit: Commit, accepted: Accepted, sids: bytes, data: bytes, receipt: bytes) -> None:
         """Write one commit with all that it changes; inside :meth:`transact`."""
         head = (commit.block, commit.transaction, commit.stream, commit.first, commit.count, commit.root)
-        row = (*head, commit.issued_s, accepted.key, receipt, sids, data)
-        self._sql.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        row = (*head, commit.issued_s, receipt, sids, data)
+        self._sql.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        self._sql.execute("INSERT OR IGNORE INTO keys VALUES (?, ?)", (commit.stream, accepted.key))
         stream = accepted.stream
         state = (stream.stream, stream.gateway, stream.seq, stream.head, stream.key, stream.recovers)
         self._sql.execute("INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?, ?)", state)
@@ -345,19 +349,18 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
     if read_only and not path.exists():
         raise LedgerProblem(f"{path}: there is no ledger here")
     mode = "ro" if read_only else "rwc"
-    sql = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=_BUSY_S)
-    if not read_only:
-        sql.execute("PRAGMA journal_mode = WAL")
-        sql.execute("PRAGMA synchronous = FULL")
-    return sql
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=_BUSY_S)
+
+
+def _is_empty(sql: sqlite3.Connection) -> bool:
+    return bool(sql.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,))
 
 
 def _create(sql: sqlite3.Connection, organisation: str) -> None:
     """Make the tables in an empty file, all or none."""
-    if sql.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
-        sql.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
-        sql.execute("INSERT INTO ledger VALUES (?, ?)", (VERSION, organisation))
-        sql.execute("COMMIT")
+    sql.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
+    sql.execute("INSERT INTO ledger VALUES (?, ?)", (VERSION, organisation))
+    sql.execute("COMMIT")
 
 
 def _owner(sql: sqlite3.Connection, path: Path, organisation: str | None) -> str:

@@ -14,8 +14,9 @@ Rules, in this order (FORMAT.md)
    known and does not begin at 0: *out of order*, and the answer says where to go on.
 7. Another sid at a place that is taken (a statement there, or a ``prev`` that names one) is a *fork* if its signatures
    are good: recorded, never accepted. The line that was there first goes on.
-8. Every signature is good under the key that the stream had at that place: the genesis' certificate, after a rekey the
-   certificate that the old key handed over to. Certificates lead to the root, and are the one, that the registry says.
+8. Every signature is good under the stream's key: that of the genesis' certificate, after a rekey that of the
+   certificate which the old key handed over to; in a fork, any key that the stream has had. Certificates lead to the
+   root, and are the one, that the registry says.
 9. A genesis that says it recovers an older stream names one of the same gateway, if the ledger knows it.
 """
 
@@ -150,8 +151,8 @@ class Committed(Protocol):
     def sids(self, stream: bytes, first: int, count: int) -> Sequence[bytes]:
         """The sids of committed statements."""
 
-    def key(self, stream: bytes, seq: int) -> bytes:
-        """SubjectPublicKeyInfo that the committed statement ``seq`` is signed with."""
+    def keys(self, stream: bytes) -> Sequence[bytes]:
+        """SubjectPublicKeyInfo of every key that signed committed statements of the stream, in a fixed order."""
 
 
 def judge(
@@ -222,8 +223,8 @@ def _continue(
         return _refuse(stream, RefusalReason.OUT_OF_ORDER, f"seq {batch.first} where {stream.seq + 1} is due")
     fork = _fork(committed, stream, batch, claims)
     if fork is not None:
-        # The other line may have left this one before a rekey, and so be signed with the key of that time.
-        for key in (committed.key(batch.stream, min(batch.first, stream.seq)), stream.key):
+        # The other line may have left this one before a rekey, and so be signed with a key of an earlier time.
+        for key in dict.fromkeys((stream.key, *committed.keys(batch.stream))):
             if _bad_signature(key, claims, every) is None:
                 words = f"another statement at seq {fork.seq} than the one committed there"
                 return _refuse(stream, RefusalReason.FORK, words, fork)
