@@ -16,7 +16,6 @@ import hashlib
 import os
 import socket
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from signer.codes import ClockStatus
@@ -90,21 +89,25 @@ class Clock:
         return (ClockStatus.HOLDOVER if self._was_synchronised else ClockStatus.INFORMATIVE), error_ms
 
 
-@dataclass(slots=True)
 class StepWatch:
     """Notices that UTC was set, by its distance to CLOCK_BOOTTIME. Pure: instants go in.
 
     Attributes:
-        offset_ms: UTC minus CLOCK_BOOTTIME as last seen; None before the first instant.
+        newest: the newest instant seen, None before the first.
     """
 
-    offset_ms: int | None = None
+    def __init__(self) -> None:
+        self.newest: Instant | None = None
 
     def step_ms(self, instant: Instant) -> int:
-        """By how much the clock was moved since the instant before, 0 when it was not."""
-        offset_ms = instant.utc_ms - instant.boot_ms
-        before_ms, self.offset_ms = self.offset_ms, offset_ms
-        moved_ms = 0 if before_ms is None else offset_ms - before_ms
+        """By how much the clock was moved since the newest instant, 0 when it was not."""
+        before = self.newest
+        if before is not None and instant.boot_ms < before.boot_ms:
+            return 0  # taken earlier on another thread
+        self.newest = instant
+        if before is None:
+            return 0
+        moved_ms = (instant.utc_ms - instant.boot_ms) - (before.utc_ms - before.boot_ms)
         return moved_ms if abs(moved_ms) > STEP_MS else 0
 
 

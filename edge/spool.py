@@ -7,8 +7,8 @@ Rules
 - The head is the last statement; it has no row of its own, so the two cannot disagree.
 - What one transaction stores is one row: pages touched per commit are what wears a card out.
 - Batch boundaries are on disk before a batch leaves, so a restart sends the same bytes with the same root.
-- Pruned: committed, when asked to, oldest first. (seq, sid) and the receipts stay. What a start needs stays as well:
-  genesis and rekeys (who signed), the newest statements (where the chain and the slots stand).
+- Pruned: committed, when asked to, oldest first. (seq, sid) and the receipts stay. What is needed stays as well:
+  genesis and rekeys (who signed), descriptors (what the rest means), the newest statements (where chain and slots are).
 - A stream that the ledger contradicts is abandoned from a seq on: those statements stay and are never sent.
 - A spool that cannot be read, or is another gateway's, is set aside under another name, and a new one begins.
 """
@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from drivers.map import MeterMap
 from edge.database import (
     Database,
     SpoolBusy,
@@ -51,7 +52,10 @@ _BATCH_FIELDS_BYTES = 256
 _ITEM_BYTES = 3
 """Head of a byte string of 256 B to 64 KiB inside a batch."""
 
-_NEVER_PRUNED = frozenset({Kind.GENESIS, Kind.REKEY})
+_LATE_BATCHES = 4096
+"""A receipt that comes after so many later batches is looked for no more: three days at one batch a minute."""
+
+_NEVER_PRUNED = frozenset({Kind.GENESIS, Kind.REKEY, Kind.DESCRIPTOR})
 
 _SCHEMA = """
 CREATE TABLE owner (gateway TEXT NOT NULL);
@@ -65,6 +69,7 @@ CREATE TABLE newest (organisation TEXT NOT NULL, channel TEXT NOT NULL, block IN
                      PRIMARY KEY (organisation, channel)) WITHOUT ROWID;
 CREATE TABLE process (one INTEGER PRIMARY KEY, boot INTEGER NOT NULL, host_boot TEXT NOT NULL, version TEXT NOT NULL,
                       ended TEXT NOT NULL, began INTEGER NOT NULL, matched INTEGER);
+CREATE TABLE map (digest BLOB PRIMARY KEY, name TEXT NOT NULL, data BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE snapshot (one INTEGER PRIMARY KEY, upto INTEGER NOT NULL, positions TEXT NOT NULL);
 """
 
@@ -221,6 +226,7 @@ class Spool(SpoolReader):
         process: Process | None = None,
         abandon_from: int | None = None,
         carried: tuple[int, int] | None = None,
+        maps: Sequence[MeterMap] = (),
     ) -> None:
         """Store statements that continue the chain, in one transaction. A genesis begins a new stream.
 
@@ -230,6 +236,7 @@ class Spool(SpoolReader):
             process: the run of the agent that begins with them.
             abandon_from: with a genesis: first seq of the stream before that is never to be sent.
             carried: (stream number, seq) up to which an abandoned stream's statements are now signed anew.
+            maps: register maps that descriptors among them name.
 
         Raises:
             SpoolFull: nothing was stored; waiting helps.
@@ -243,6 +250,7 @@ class Spool(SpoolReader):
             if abandon_from is not None:
                 change = "UPDATE stream SET abandoned_from = ?, carried_to = ? WHERE number = ?"
                 db.execute(change, (abandon_from, abandon_from - 1, self._number))
+                db.execute("UPDATE process SET matched = NULL")
             if number != self._number:
                 db.execute("INSERT INTO stream VALUES (?, ?, NULL, NULL)", (number, head.stream))
             run = pack([made.data for made in statements])
@@ -251,6 +259,8 @@ class Spool(SpoolReader):
                 _write_process(db, process)
             if carried is not None:
                 db.execute("UPDATE stream SET carried_to = ? WHERE number = ?", (carried[1], carried[0]))
+            for used in maps:
+                db.execute("INSERT OR IGNORE INTO map VALUES (?, ?, ?)", (used.digest, used.name, used.data))
             if self._unsaved >= _SNAPSHOT_EVERY:
                 self._write_snapshot(db, start)
         self._unsaved = len(statements) + (self._unsaved if self._unsaved < _SNAPSHOT_EVERY else 0)
@@ -268,6 +278,11 @@ class Spool(SpoolReader):
                     return stream.number, found
         return 0, ()
 
+    def note_carried(self, number: int, seq: int) -> None:
+        """Nothing of an abandoned stream up to ``seq`` is left to be signed anew."""
+        with self._database.transaction() as db:
+            db.execute("UPDATE stream SET carried_to = ? WHERE number = ?", (seq, number))
+
     # ---- the runs of the agent
 
     def process(self) -> Process | None:
@@ -279,6 +294,13 @@ class Spool(SpoolReader):
         """Remember that the ledgers' heads matched the chain while its last seq was ``seq``."""
         with self._database.transaction() as db:
             db.execute("UPDATE process SET matched = ?", (seq,))
+
+    def boot_after(self, seq: int) -> int:
+        """Seq of the first boot statement behind ``seq`` in the stream in use, else of the statement to come."""
+        for found, message in self.statements(self._number, seq + 1):
+            if self.split(message)[1] == Kind.BOOT:
+                return found
+        return self._end() & SEQ_MASK
 
     # ---- batches and receipts
 
@@ -292,31 +314,43 @@ class Spool(SpoolReader):
         Raises:
             SpoolProblem: also when a batch no longer has the root it was sent with.
         """
-        base = self._number << SEQ_BITS
-        query = "SELECT id, count, committed FROM batch WHERE id >= ? ORDER BY id DESC LIMIT 64"
-        rows = self._database.rows(query, (base,))
-        waiting = [start for start, _, committed in rows if not committed]
-        if waiting:
-            return self.batch_at(waiting[-1] - base)
-        first = max(rows[0][0] - base + rows[0][1] if rows else 0, skip_to)
+        first, cut = self.next_uncommitted()
+        if cut:
+            return self.batch_at(first)
+        first = max(first, skip_to)
         messages = self._cut(first, max_statements, min(max_bytes, batches.MAX_BYTES) - _BATCH_FIELDS_BYTES)
         if not messages:
             return None
         batch = self._build(first, messages)
         with self._database.transaction() as db:
-            db.execute("INSERT INTO batch VALUES (?, ?, ?, 0)", (base + first, batch.count, batch.root))
+            row = (self._number << SEQ_BITS | first, batch.count, batch.root)
+            db.execute("INSERT INTO batch VALUES (?, ?, ?, 0)", row)
         return batch
 
+    def next_uncommitted(self) -> tuple[int, bool]:
+        """(first seq behind all committed batches, whether a batch that begins there or later was cut already)."""
+        base = self._number << SEQ_BITS
+        query = "SELECT id, count, committed FROM batch WHERE id >= ? ORDER BY id DESC LIMIT 64"
+        rows = self._database.rows(query, (base,))
+        waiting = [start for start, _, committed in rows if not committed]
+        if waiting:
+            return waiting[-1] - base, True
+        return (rows[0][0] + rows[0][1] - base if rows else 0), False
+
     def batch_at(self, first: int) -> Batch | None:
-        """The batch of the stream in use that was cut at ``first``, committed or not; None when there is none.
+        """The batch of the stream in use that was cut at ``first``, committed or not.
+
+        None when there is none, or when its bytes were pruned.
 
         Raises:
-            SpoolProblem: its bytes are gone, or it no longer has the root that was stored.
+            SpoolProblem: it no longer has the root that was stored.
         """
         rows = self._database.rows("SELECT count, root FROM batch WHERE id = ?", (self._number << SEQ_BITS | first,))
         if not rows:
             return None
         count, root = rows[0]
+        if self._is_pruned(first) or self._is_pruned(first + count - 1):
+            return None
         batch = self._build(first, [message for _, message in self.present(first, first + count)])
         if batch.root != root:
             raise self._database.damaged(f"statements {first} to {first + count - 1} are not what was sent")
@@ -346,6 +380,15 @@ class Spool(SpoolReader):
         if head is None:
             raise self._database.damaged(f"statement {first + count - 1} of stream {number} is missing")
         return Boundaries(stream, first, count, head, root)
+
+    def batch_with(self, root: bytes) -> Boundaries | None:
+        """What was cut as the batch of a root, among the newest ones; None when none of them has it."""
+        query = "SELECT id FROM (SELECT id, root FROM batch ORDER BY id DESC LIMIT ?) WHERE root = ?"
+        for (start,) in self._database.rows(query, (_LATE_BATCHES, root)):
+            for stream in self.streams():
+                if stream.number == start >> SEQ_BITS:
+                    return self.boundaries(stream.id, start & SEQ_MASK)
+        return None
 
     def newest_blocks(self) -> dict[tuple[str, str], int]:
         """Highest block seen, by (organisation, channel)."""
@@ -519,6 +562,9 @@ class Spool(SpoolReader):
     def _run(self, start: int) -> list[bytes]:
         ((data,),) = self._database.rows("SELECT statements FROM run WHERE id = ?", (start,))
         return self.unpacked(data)
+
+    def _is_pruned(self, seq: int) -> bool:
+        return self.sid_at(self._number, seq) is not None and not any(self.statements(self._number, seq, seq + 1))
 
     def _is_committed(self, start: int, count: int) -> bool:
         position = start

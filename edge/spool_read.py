@@ -96,6 +96,19 @@ class SpoolReader:
         """All streams, oldest first."""
         return tuple(Stream(*row) for row in self._database.rows("SELECT * FROM stream ORDER BY number"))
 
+    def hold(self) -> None:
+        """Everything that is read from now on is one state of the spool, whatever is written meanwhile."""
+        self._database.rows("BEGIN")
+        self._database.rows("SELECT 1 FROM owner")  # the first read settles which state
+
+    def end(self, number: int) -> int:
+        """Seq behind the last statement of a stream, pruned ones included."""
+        base, ends = number << SEQ_BITS, [0]
+        for table, count in (("run", "count"), ("pruned", f"length(sids) / {SID_BYTES}")):
+            query = f"SELECT id, {count} FROM {table} WHERE id >= ? AND id <= ? ORDER BY id DESC LIMIT 1"
+            ends += [start - base + held for start, held in self._database.rows(query, (base, base + SEQ_MASK))]
+        return max(ends)
+
     def statements(self, number: int, first: int = 0, end: int = SEQ_MASK) -> Iterator[tuple[int, bytes]]:
         """(seq, bytes) of a stream's statements whose bytes are there, first <= seq < end, ascending."""
         base = number << SEQ_BITS
@@ -128,6 +141,20 @@ class SpoolReader:
         while rows := self._database.rows(query, (*key, _STEP)):
             yield from (row[4] for row in rows)
             key = rows[-1][:4]
+
+    def maps(self) -> Iterator[tuple[str, bytes]]:
+        """(name, file) of every register map that a descriptor here names."""
+        yield from self._database.rows("SELECT name, data FROM map ORDER BY name, digest")
+
+    def newest(self, most: int) -> Iterator[Claims]:
+        """The newest statements of the stream in use, the newest first; whole runs, about ``most`` of them."""
+        rows = self._database.rows("SELECT statements FROM run ORDER BY id DESC LIMIT ?", (most,))
+        for (data,) in rows:
+            for message in reversed(self.unpacked(data)):
+                yield self.claims(message)
+                most -= 1
+            if most <= 0:
+                return
 
     def counts(self) -> Counts:
         """How many statements are where."""

@@ -1,0 +1,321 @@
+"""The agent: one thread per bus, one writer, one sender, and the main thread as their watchdog.
+
+The only file of the gateway that starts threads. Reads, signs and sends nothing itself.
+
+Rules
+- A thread that raised, or is silent past its patience, ends the process with an exit code of its own; the service
+  manager starts a new one, and what was lost becomes a signed gap.
+- SIGTERM and SIGINT end it cleanly: the read in progress is finished, what was read is stored, the end is written down.
+- Ends within 2 s whatever a bus or the broker does: threads that are waiting for the world are left behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from drivers.table import Problem
+from edge import status
+from edge.config import Config, ConfigError, Meter
+from edge.database import SpoolDamaged, SpoolProblem
+from edge.environment import check_environment, load_trust
+from edge.host import Clock, ServiceManager
+from edge.identity import Identity, load_identity
+from edge.load import check_load
+from edge.reader import Reader
+from edge.sender import Sender
+from edge.spool import Spool
+from edge.state import LOG, Alarms, Pulse, State
+from edge.writer import Stop, Tick, Writer
+from uplink.delivery import MqttConfig, MqttUplink, Uplink
+
+EXIT_BUG = 70
+"""A thread raised what it should not (EX_SOFTWARE of sysexits.h). The log has the traceback."""
+
+EXIT_SILENT = 71
+"""A thread was silent past its patience."""
+
+EXIT_STORE = 74
+"""The spool's disk fails, or what is on it was found damaged (EX_IOERR)."""
+
+_STATUS_EVERY_S = 2.0
+_JOIN_BUSES_S = 1.2
+"""For the reads in progress: most end within a timeout of 0.5 s."""
+
+_JOIN_WRITER_S = 5.0
+_JOIN_SENDER_S = 0.3
+
+Connect = Callable[[Spool, Alarms], Uplink]
+
+
+class Agent:
+    """One gateway."""
+
+    def __init__(self, config: Config, identity: Identity, connect: Connect | None = None) -> None:
+        """``connect`` makes the way to the ledgers; None: nothing is sent."""
+        self._config = config
+        self._identity = identity
+        self._connect = connect
+        self._clock = Clock()
+        self._manager = ServiceManager()
+        self.state = State()
+        self._items: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._pulses: list[Pulse] = []
+        self._threads: dict[str, threading.Thread] = {}
+        self._readers: dict[str, Reader] = {}
+        self._told: dict[str, Any] = {}
+        self._told_s = float("-inf")
+
+    def run(self) -> int:
+        """Measure until told to stop; the exit code.
+
+        Raises:
+            SpoolProblem: the spool cannot be used.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.state.stop.set())
+        spool = Spool.open(self._config.spool, self._config.gateway, self._clock.now().utc_ms)
+        if spool.was_set_aside:
+            aside = spool.was_set_aside
+            self.state.alarms.note(f"{aside.reason}; it was set aside as {aside.path}, and a new stream begins")
+        writer = Writer(
+            self._config, self._identity, spool, self._items, self._clock, self.state, self._pulse("writer")
+        )
+        writer.begin(self._take_end_mark())
+        self._start("writer", writer.run)
+        for bus in self._config.buses:
+            name = f"bus {bus.name}"
+            pulse = self._pulse(name)
+            reader = Reader(bus, self._config, spool.positions, self._items, self._clock, self.state, pulse)
+            self._readers[name] = reader
+            self._start(name, reader.run)
+        if self._connect is not None:
+            self._start("sender", self._sender(spool, self._connect).run)
+        self._manager.ready()
+        self._watch(spool)
+        return self._end(spool)
+
+    # ---- threads
+
+    def _pulse(self, name: str) -> Pulse:
+        pulse = Pulse(name)
+        self._pulses.append(pulse)
+        return pulse
+
+    def _start(self, name: str, work: Callable[[], None]) -> None:
+        pulse = next(pulse for pulse in self._pulses if pulse.name == name)
+
+        def body() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001  the watchdog says it and ends the process
+                pulse.error = error
+            pulse.ended = True
+
+        pulse.beat(60.0)
+        self._threads[name] = threading.Thread(target=body, name=name, daemon=True)
+        self._threads[name].start()
+
+    def _sender(self, spool: Spool, connect: Connect) -> Sender:
+        config, alarms = self._config, self.state.alarms
+        send_every_ms = config.mqtt.send_every_ms if config.mqtt else 1000
+        return Sender(
+            spool,
+            lambda: connect(spool, alarms),
+            len(config.organisations),
+            config.receipts,
+            send_every_ms,
+            self._items,
+            self.state,
+            self._pulse("sender"),
+        )
+
+    # ---- the watchdog
+
+    def _watch(self, spool: Spool) -> None:
+        """Once a second, until told to stop: a tick for the writer, a look at the threads, a word to the world."""
+        pause_s = min(1.0, (self._manager.watchdog_s or 2.0) / 2)
+        while not self.state.stop.wait(pause_s):
+            self._items.put(Tick(self._clock.now()))
+            for pulse in self._pulses:
+                if pulse.error is not None:
+                    self._give_up(spool, pulse)
+                if pulse.silent_s() > 0:
+                    self._hang(pulse)
+            self._manager.alive()
+            self._tell(spool)
+
+    def _give_up(self, spool: Spool, pulse: Pulse) -> NoReturn:
+        """A thread raised: say so and end."""
+        error = pulse.error
+        if isinstance(error, SpoolProblem):
+            LOG.critical("%s: %s", pulse.name, error)
+            if isinstance(error, SpoolDamaged):
+                _try(spool.condemn)
+            self._leave(EXIT_STORE)
+        LOG.critical("the thread %s ended with an error", pulse.name, exc_info=error)
+        self._leave(EXIT_BUG)
+
+    def _hang(self, pulse: Pulse) -> NoReturn:
+        LOG.critical("the thread %s has been silent for too long", pulse.name)
+        _try(lambda: self._end_mark.write_text("watchdog"))
+        self._leave(EXIT_SILENT)
+
+    def _leave(self, code: int) -> NoReturn:
+        """End now; what is stored is stored, and a thread that hangs cannot hold us."""
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(code)
+
+    # ---- the end
+
+    def _end(self, spool: Spool) -> int:
+        """Finish what was begun and close."""
+        self._manager.stopping()
+        deadline = time.monotonic() + _JOIN_BUSES_S
+        for name in self._readers:
+            self._threads[name].join(max(0.0, deadline - time.monotonic()))
+        self._items.put(Stop())
+        self._threads["writer"].join(_JOIN_WRITER_S)
+        if "sender" in self._threads:
+            self._threads["sender"].join(_JOIN_SENDER_S)
+        for pulse in self._pulses:
+            if pulse.error is not None:
+                self._give_up(spool, pulse)
+        if self._threads["writer"].is_alive():
+            self._hang(next(pulse for pulse in self._pulses if pulse.name == "writer"))
+        self._tell(spool, last=True)
+        spool.close("clean")
+        LOG.info("ended")
+        return 0
+
+    @property
+    def _end_mark(self) -> Path:
+        """Where the watchdog leaves word for the next start; the spool itself may be what hangs."""
+        return self._config.spool.with_name(f"{self._config.spool.name}.ended")
+
+    def _take_end_mark(self) -> str:
+        try:
+            words = self._end_mark.read_text().strip()
+            self._end_mark.unlink()
+        except OSError:
+            return ""
+        return words
+
+    # ---- what others see
+
+    def _tell(self, spool: Spool, last: bool = False) -> None:
+        """Write the status file when something changed."""
+        now_s = time.monotonic()
+        if not last and now_s - self._told_s < _STATUS_EVERY_S:
+            return
+        document = self._document(spool)
+        if last or document != self._told:
+            self._told_s, self._told = now_s, document
+            stamped = {**document, "updated_ms": self._clock.now().utc_ms, "stopped": last}
+            _try(lambda: status.write(self._config.status_path, stamped))
+        pending = document["spool"]["pending"]
+        self._manager.status(f"{len(self.state.meters)} meters, {pending} statements to send, {self.state.sending}")
+
+    def _document(self, spool: Spool) -> dict[str, Any]:
+        counts, head, instant = spool.counts(), spool.head, self._clock.now()
+        return {
+            "version": status.VERSION,
+            "gateway": self._config.gateway,
+            "pid": os.getpid(),
+            "clock": {"status": int(instant.clock), "error_ms": instant.error_ms},
+            "spool": {
+                "path": str(spool.path),
+                "stream": head.stream.hex() if head else None,
+                "stored": counts.stored,
+                "committed": counts.committed,
+                "pending": counts.pending,
+                "used_bytes": counts.used_bytes,
+                "budget_bytes": self._config.budget_bytes,
+                "cadence": self.state.cadence.name.lower(),
+            },
+            "sending": self.state.sending if self._connect else "nothing is sent: there is no [mqtt]",
+            "settled_ms": self.state.settled_ms,
+            "meters": [self._meter(bus.name, meter) for bus in self._config.buses for meter in bus.meters],
+            "dropped": self.state.dropped,
+            "alarms": self.state.alarms.all(),
+        }
+
+    def _meter(self, bus: str, meter: Meter) -> dict[str, Any]:
+        last = self.state.meters.get(meter.name)
+        known = {"name": meter.name, "bus": bus, "model": meter.map.name, "points": meter.subs, "slot_ms": None}
+        if last is None:
+            return known
+        counters = self._readers[f"bus {bus}"].counters(meter.name)
+        return known | {
+            "slot_ms": last.slot_ms,
+            "status": last.status,
+            "trouble": last.trouble,
+            "serial": last.serial,
+            "requests": counters.requests,
+            "answers": counters.answers,
+            "latency_ms": round(counters.latency_s * 1000),
+        }
+
+
+def run(config: Config) -> int:
+    """Be the gateway until told to stop; the exit code.
+
+    Raises:
+        ConfigError: the key or its certificate cannot be used.
+        SpoolProblem: the spool cannot be used.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    identity, wrong, warnings = load_identity(config)
+    if identity is None:
+        raise ConfigError(config.path, wrong)
+    warnings += check_environment(config) + check_load(config, identity.key.rate_per_s)
+    agent = Agent(config, identity, mqtt(config))
+    for problem in warnings:
+        agent.state.alarms.raise_(f"configuration, {problem.place}", _words(problem))
+    return agent.run()
+
+
+def mqtt(config: Config) -> Connect | None:
+    """How to reach the ledgers over MQTT; None when nothing is to be sent."""
+    found = config.mqtt
+    if found is None:
+        return None
+    trust = load_trust(config)[0]
+    place = MqttConfig(
+        found.host,
+        found.port,
+        config.gateway,
+        found.instance,
+        found.ca,
+        found.certificate,
+        found.key,
+        found.insecure,
+    )
+
+    def connect(spool: Spool, alarms: Alarms) -> Uplink:
+        organisations, newest = config.organisations, spool.newest_blocks()
+        return MqttUplink(place, trust, organisations, config.receipts, alarms.note, spool.batch_with, newest)
+
+    return connect
+
+
+def _words(problem: Problem) -> str:
+    words = ": ".join(part for part in (problem.value, problem.words) if part)
+    return f"{words}; try: {problem.advice}" if problem.advice else words
+
+
+def _try(work: Callable[[], object]) -> None:
+    """Do what would be good, and may fail where everything fails."""
+    try:
+        work()
+    except OSError as error:
+        LOG.warning("%s", error)

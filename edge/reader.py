@@ -1,0 +1,203 @@
+"""The work of one bus' thread: ask the schedule, read the meter, hand over what it said.
+
+Signs nothing and stores nothing; decides neither when to read (drivers.schedule) nor what to believe (drivers.bus).
+
+Rules
+- A reading's instant is taken right after the read.
+- A meter is identified before its first reading, again after it was exchanged, and until it could be.
+- What cannot be handed over because the writer is behind is dropped here; the writer finds the hole and signs it.
+- While the disk is full nothing is read.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from drivers.bus import Bus as Line
+from drivers.bus import Counters, Identity, MeterConfig
+from drivers.reading import Reading, Status
+from drivers.schedule import Cause, Schedule
+from edge.config import Bus, Config, Meter
+from edge.host import Clock
+from edge.spool import Position
+from edge.state import LOG, Cadence, MeterState, Pulse, State
+from signer.statement import Instant
+
+QUEUE_ITEMS = 2000
+"""Items between the buses and the writer, some 3 kB each: a minute of 32 meters at 1 s."""
+
+PATIENCE_S = 60.0
+"""A read of many requests with a timeout each stays below this; a thread silent for longer hangs."""
+
+_LONGEST_WAIT_S = 5.0
+"""A clock that is set while we wait for the next slot is noticed after this time."""
+
+_ASK_AGAIN_S = 300.0
+"""A device that contradicts its map is asked who it is this often: somebody may put it right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One read of one meter."""
+
+    readings: tuple[Reading, ...]
+    instant: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a meter is from here on; ``identity`` is None while it cannot be reached."""
+
+    meter: Meter
+    period_ms: int
+    identity: Identity | None
+    instant: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Slots of a meter up to ``until_ms`` (exclusive) that nobody will read."""
+
+    meter: Meter
+    until_ms: int
+    cause: Cause
+    instant: Instant
+
+
+Item = Taken | Described | Lost
+
+
+class Reader:
+    """One line and its meters."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        config: Config,
+        positions: Mapping[str, Position],
+        items: queue.SimpleQueue[object],
+        clock: Clock,
+        state: State,
+        pulse: Pulse,
+    ) -> None:
+        self._meters = {meter.name: meter for meter in bus.meters}
+        self._settlement_ms = config.settlement_period_ms
+        self._positions = positions
+        self._items = items
+        self._clock = clock
+        self._state = state
+        self._pulse = pulse
+        self._line = Line(bus.endpoint, [MeterConfig(m.name, m.map, m.unit, m.overrides) for m in bus.meters])
+        self._identities: dict[str, Identity | None] = dict.fromkeys(self._meters)
+        self._described: set[str] = set()
+        self._asked_s: dict[str, float] = {}
+        self._cadence = Cadence.NORMAL
+        self._periods: dict[str, int] = {}
+        self._last: dict[str, int] = {}  # end of each meter's last slot that came from here
+        self._schedule = self._plan()
+
+    def run(self) -> None:
+        """Read until told to stop."""
+        while not self._state.stop.is_set():
+            self._pulse.beat(PATIENCE_S)
+            wait_s = self._turn()
+            if wait_s > 0:
+                self._state.stop.wait(min(wait_s, _LONGEST_WAIT_S))
+        self._line.close()
+
+    def counters(self, name: str) -> Counters:
+        """What happened with a meter since the start."""
+        return self._line.counters[name]
+
+    def _turn(self) -> float:
+        """Do what is due; seconds until there is something to do again."""
+        cadence = self._state.cadence
+        if cadence == Cadence.STOPPED:
+            return 1.0
+        if cadence != self._cadence:
+            self._cadence = cadence
+            self._schedule = self._plan()
+            for name in self._described:
+                self._describe(self._meters[name])
+        now = self._clock.now()
+        step = self._schedule.next(now.utc_ms, time.monotonic_ns() // 1_000_000)
+        for missed in step.missed:
+            if missed.meter not in self._described:
+                continue  # missed before the start: the writer knows it from the spool
+            until_ms = missed.last_ms + self._periods[missed.meter]
+            self._hand_over(Lost(self._meters[missed.meter], until_ms, missed.cause, now))
+        if step.meter is None:
+            return step.wait_ms / 1000
+        self._read(self._meters[step.meter], step.slot_ms)
+        return 0.0
+
+    def _read(self, meter: Meter, slot_ms: int) -> None:
+        if self._identities[meter.name] is None:
+            self._identify(meter)
+            if meter.name not in self._described:
+                self._describe(meter)
+        readings = self._line.read(meter.name, slot_ms)
+        instant = self._clock.now()
+        self._hand_over(Taken(readings, instant))
+        self._last[meter.name] = slot_ms + self._periods[meter.name]
+        status = readings[0].status
+        self._note(meter, slot_ms, status)
+        waited_s = time.monotonic() - self._asked_s.get(meter.name, 0.0)
+        if status == Status.EXCHANGED or (status == Status.INCOMPATIBLE and waited_s > _ASK_AGAIN_S):
+            self._identify(meter)
+
+    def _identify(self, meter: Meter) -> None:
+        self._asked_s[meter.name] = time.monotonic()
+        identity = self._line.identify(meter.name)
+        if identity is not None:
+            self._identities[meter.name] = identity
+            self._describe(meter)
+
+    def _describe(self, meter: Meter) -> None:
+        self._described.add(meter.name)
+        period_ms, identity = self._periods[meter.name], self._identities[meter.name]
+        self._hand_over(Described(meter, period_ms, identity, self._clock.now()))
+
+    def _hand_over(self, item: Item) -> None:
+        # A description must not be lost, and there are few of them.
+        if self._items.qsize() < QUEUE_ITEMS or isinstance(item, Described):
+            self._items.put(item)
+        else:
+            self._state.dropped += 1
+            self._state.alarms.raise_("writer", "is behind, readings are lost")
+
+    def _note(self, meter: Meter, slot_ms: int, status: int | None) -> None:
+        """Tell the status, and the log when it changed."""
+        before = self._state.meters.get(meter.name)
+        identity = self._identities[meter.name]
+        trouble = (
+            "" if status is None else self.counters(meter.name).trouble or Status(status).name.lower().replace("_", " ")
+        )
+        self._state.meters[meter.name] = MeterState(slot_ms, status, trouble, identity.serial if identity else "")
+        if status != (before.status if before else None):
+            if status is None:
+                LOG.info("meter %s answers again", meter.name)
+            else:
+                LOG.warning("meter %s gives no values: %s", meter.name, trouble)
+
+    def _plan(self) -> Schedule:
+        """A schedule at the present cadence that goes on where the last one, or the spool, ends."""
+        self._periods = {
+            meter.name: max(meter.period_ms, self._settlement_ms) if self._cadence else meter.period_ms
+            for meter in self._meters.values()
+        }
+        last = {}
+        for meter in self._meters.values():
+            until_ms = self._last.get(meter.name, self._stored_until(meter))
+            if until_ms is not None:
+                period_ms = self._periods[meter.name]
+                last[meter.name] = -(-until_ms // period_ms) * period_ms - period_ms
+        return Schedule(self._periods, self._settlement_ms, last)
+
+    def _stored_until(self, meter: Meter) -> int | None:
+        """End of the slots that all points of a meter are accounted for; what one has twice, the writer drops."""
+        found = [self._positions[sub].until_ms for sub in meter.subs if sub in self._positions]
+        return min((until_ms for until_ms in found if until_ms is not None), default=None)

@@ -1,0 +1,125 @@
+"""What the threads of the agent tell each other and the world: stop, cadence, alarms, signs of life.
+
+Starts no thread and touches no file.
+
+Rules
+- Everything here is a plain attribute or a dict entry that one thread writes and others read.
+- A change of state is logged once, when it happens; a state that lasts is silent.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+LOG = logging.getLogger("aigeco")
+
+_NOTES_KEPT = 20
+"""Alarms of things that happened and will not end; the log has the older ones."""
+
+
+class Cadence(IntEnum):
+    """How often meters are read."""
+
+    NORMAL = 0
+    SETTLEMENT = 1
+    STOPPED = 2
+
+
+class Alarms:
+    """What somebody should look at."""
+
+    def __init__(self) -> None:
+        self._standing: dict[str, str] = {}
+        self._notes: deque[str] = deque(maxlen=_NOTES_KEPT)
+
+    def raise_(self, key: str, words: str) -> None:
+        """Something is wrong until :meth:`clear`."""
+        if self._standing.get(key) != words:
+            self._standing[key] = words
+            LOG.warning("%s: %s", key, words)
+
+    def clear(self, key: str, words: str = "is well again") -> None:
+        """It is over."""
+        if self._standing.pop(key, None) is not None:
+            LOG.info("%s: %s", key, words)
+
+    def note(self, words: str) -> None:
+        """Something happened that stays worth knowing."""
+        if words not in self._notes:
+            self._notes.append(words)
+        LOG.warning("%s", words)
+
+    def all(self) -> list[str]:
+        """All of them, standing ones first."""
+        return [f"{key}: {words}" for key, words in sorted(self._standing.items())] + list(self._notes)
+
+
+class Pulse:
+    """A thread's promise to be heard of again.
+
+    Attributes:
+        name: of the thread.
+        error: what ended it, None while it runs.
+        ended: whether it ran to its end.
+    """
+
+    def __init__(self, name: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.name = name
+        self.error: BaseException | None = None
+        self.ended = False
+        self._monotonic = monotonic
+        self._due_s = float("inf")
+
+    def beat(self, patience_s: float) -> None:
+        """Alive; the next beat follows within ``patience_s``."""
+        self._due_s = self._monotonic() + patience_s
+
+    def silent_s(self) -> float:
+        """For how long the next beat has been overdue; 0 in good order."""
+        return 0.0 if self.ended else max(0.0, self._monotonic() - self._due_s)
+
+
+@dataclass(frozen=True, slots=True)
+class MeterState:
+    """The last read of one meter.
+
+    Attributes:
+        slot_ms: start of the slot.
+        status: record status, None = good.
+        trouble: the failure in words, empty when good.
+        serial: serial number, empty when unknown.
+    """
+
+    slot_ms: int
+    status: int | None
+    trouble: str
+    serial: str
+
+
+class State:
+    """All of it.
+
+    Attributes:
+        stop: set when the process ends.
+        cadence: written by the writer.
+        alarms: written by all.
+        meters: name -> last read; each bus writes its own.
+        dropped: readings that found the queue full.
+        sending: one line on the sender's state.
+        settled_ms: when a batch was last settled, UTC; 0: not yet.
+    """
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.cadence = Cadence.NORMAL
+        self.alarms = Alarms()
+        self.meters: dict[str, MeterState] = {}
+        self.dropped = 0
+        self.sending = "not started"
+        self.settled_ms = 0

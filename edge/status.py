@@ -1,0 +1,66 @@
+"""What a running agent tells other processes about itself: one small JSON file beside the spool.
+
+Written whole or not at all (a new file renamed over the old one), never synced: it is of no use after a power cut.
+
+Rules
+- Values are not in it: they are in the newest statements, which anyone may read from the spool (:func:`latest`).
+- A file that is older than a few seconds, or whose process is gone, says how the agent was, not how it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edge.spool_read import SpoolReader
+from signer.codes import Kind
+from signer.statement import Claims
+
+VERSION = 1
+FRESH_S = 10.0
+"""A running agent's file is younger than this."""
+
+_NEWEST = 4096
+"""Statements that are looked through for each point's last reading."""
+
+
+def write(path: Path, document: Mapping[str, Any]) -> None:
+    """Put the document in place of the old one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(json.dumps(document, separators=(",", ":")))
+    os.replace(new, path)
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The document, None when there is none that can be read.
+
+    ``running`` in it is False when its process is gone.
+    """
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(document, dict) or document.get("version") != VERSION:
+        return None
+    document["running"] = _lives(document.get("pid"))
+    return document
+
+
+def latest(reader: SpoolReader) -> dict[str, Claims]:
+    """Measuring point -> its last reading, of the points that were read lately."""
+    found: dict[str, Claims] = {}
+    for claims in reader.newest(_NEWEST):
+        if claims.kind == Kind.READING:
+            found.setdefault(claims.sub, claims)
+    return dict(sorted(found.items()))
+
+
+def _lives(pid: object) -> bool:
+    return isinstance(pid, int) and pid > 0 and Path(f"/proc/{pid}").exists()

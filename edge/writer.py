@@ -1,0 +1,455 @@
+"""The work of the writer's thread: what the buses say becomes signed statements on disk. The only one who signs.
+
+Reads no meter and sends nothing.
+
+Rules
+- What is ready within 50 ms on all lines goes into one transaction; when that fails the chain goes back to the stored
+  head.
+- A slot of a point is accounted for once: what comes twice is dropped, a hole before a reading becomes a signed gap. So
+  nothing that is lost anywhere on the way here is lost silently.
+- Before a point's first reading of a run comes its descriptor; another one when what it says has changed.
+- A step of the clock is said before anything that carries the new time.
+- Past 80 % of the disk budget the cadence falls, at 100 % and on a full disk reading stops; both are said.
+- A stream that the ledgers contradict is left, and what they lack is said again in the new one before anything else.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from drivers.map import MeterMap
+from drivers.reading import Reading, Status
+from edge.carry import carry, descriptor_of
+from edge.config import Config
+from edge.database import SpoolFull
+from edge.host import Clock, StepWatch, boot_id, software_digest
+from edge.identity import Identity
+from edge.reader import Described, Lost, Taken
+from edge.spool import Position, Process, Spool
+from edge.state import LOG, Cadence, Pulse, State
+from signer.chain import Chain, Descriptor, Head
+from signer.codes import BootReason, ClockSource, ClockStatus, EventCode, GapReason, Kind
+from signer.errors import Malformed
+from signer.statement import Claims, Instant, Statement
+
+VERSION = "0.1.0"
+"""Of the software, as boot statements say it."""
+
+GROUP_S = 0.05
+"""What is ready on all lines within this time shares a transaction: an eighth of the bytes at 32 meters."""
+
+PATIENCE_S = 60.0
+"""A card that takes longer for one fsync does not come back."""
+
+_MOST_ITEMS = 512
+"""Of one transaction: 32 meters that all ask for a quarter of a minute."""
+
+_PRUNE_AT, _SLOW_AT, _STOP_AT = 0.7, 0.8, 1.0
+_EASE = 0.05
+_MEANS = {
+    Cadence.NORMAL: "reading as configured",
+    Cadence.SETTLEMENT: "settlement readings only",
+    Cadence.STOPPED: "reading has stopped",
+}
+"""Parts of the disk budget; a state ends this much below where it began, so that it does not flutter."""
+
+_PRUNE_RUNS = 16
+_PRUNE_STEPS = 8
+"""Runs given up at a time and times in a second: 4,000 statements a second at 32 meters, 0.1 s of work."""
+
+_CARRY = 500
+"""Statements of an abandoned stream signed anew in one transaction (40 ms)."""
+
+_RETRY_FULL_S = 5.0
+"""A full disk is tried again this often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A second has passed."""
+
+    instant: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class NewStream:
+    """The ledgers contradict the stream in use.
+
+    Attributes:
+        known: the stream, the ledgers' last seq of it, and its sid.
+        abandon_from: first local seq that they will never take.
+        done: set when it was tried; the sender then looks at the spool's head.
+    """
+
+    known: Head
+    abandon_from: int
+    done: threading.Event
+
+
+class Stop:
+    """Nothing follows."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """What one transaction is made of, until it is stored."""
+
+    made: list[Statement] = field(default_factory=list)
+    positions: dict[str, Position] = field(default_factory=dict)
+    descriptors: dict[str, Descriptor] = field(default_factory=dict)
+    maps: list[MeterMap] = field(default_factory=list)
+    begun: set[str] = field(default_factory=set)  # points whose first reading of this run is among it
+
+
+class Writer:
+    """The chain and the spool."""
+
+    def __init__(
+        self,
+        config: Config,
+        identity: Identity,
+        spool: Spool,
+        items: queue.SimpleQueue[object],
+        clock: Clock,
+        state: State,
+        pulse: Pulse,
+    ) -> None:
+        self._config = config
+        self._identity = identity
+        self._spool = spool
+        self._items = items
+        self._clock = clock
+        self._state = state
+        self._pulse = pulse
+        previous = spool.process()
+        self._previous = previous
+        self._chain = Chain(config.gateway, identity.key, spool.head, previous.boot + 1 if previous else 1)
+        self._watch = StepWatch()
+        self._descriptors: dict[str, Descriptor] = {}  # as said in this run
+        self._why = dict.fromkeys(spool.positions, GapReason.NOT_RUNNING)  # for the next hole of a point
+        self._owed: list[Described] = []  # descriptions of a transaction that failed
+        self._carrying = True  # something of an abandoned stream may be left to say again
+        self._full_since_s: float | None = None
+        self._events: list[str] = []  # on the disk budget, not yet said
+
+    # ---- the start
+
+    def begin(self, ended: str) -> None:
+        """Genesis if there is none, and the boot statement; ``ended``: how the last run ended, if it could say.
+
+        Raises:
+            SpoolProblem: it cannot be stored.
+        """
+        now, last, previous = self._clock.now(), self._spool.last_instant(), self._previous
+        host_boot = boot_id()
+        if last is not None and previous is not None and previous.host_boot == host_boot:
+            self._watch.step_ms(last)  # so that a clock set meanwhile is noticed
+        made = []
+        if self._spool.head is None:
+            aside = self._spool.was_set_aside
+            recovered = (aside.head.stream, aside.head.seq, aside.head.sid) if aside and aside.head else None
+            made.append(self._chain.genesis(now, self._identity.certificates, recovered))
+        self._say_step(now, made)
+        reason = boot_reason(previous, host_boot, ended)
+        began = self._chain.head.seq + 1 if self._chain.head else 0
+        last_ms = last.utc_ms if last else 0
+        made.append(self._chain.boot_statement(now, reason, last_ms, software_digest(), VERSION))
+        matched = previous.matched if previous else None
+        process = Process(self._chain.boot, host_boot, VERSION, began, "", matched)
+        self._store(made, process=process)
+        LOG.info("boot %d (%s), seq %d", self._chain.boot, reason.name.lower(), began)
+
+    def run(self) -> None:
+        """Sign and store until :class:`Stop` comes."""
+        while True:
+            self._pulse.beat(PATIENCE_S)
+            items = self._ready()
+            stops = [item for item in items if isinstance(item, Stop)]
+            self._take_all([item for item in items if not isinstance(item, Stop)])
+            if stops:
+                return
+
+    def _ready(self) -> list[object]:
+        """What is there, after waiting for the first item and a moment more."""
+        try:
+            items = [self._items.get(timeout=5.0)]
+        except queue.Empty:
+            return []
+        if not self._state.stop.is_set():
+            time.sleep(GROUP_S)
+        try:
+            while len(items) < _MOST_ITEMS:
+                items.append(self._items.get_nowait())
+        except queue.Empty:
+            pass
+        return items
+
+    def _take_all(self, items: Sequence[object]) -> None:
+        ticks = [item for item in items if isinstance(item, Tick)]
+        streams = [item for item in items if isinstance(item, NewStream)]
+        if ticks:
+            self._keep_budget()
+        if self._full_since_s is None or time.monotonic() - self._full_since_s > _RETRY_FULL_S:
+            self._write(items)
+        else:
+            self._owe(items)
+        for stream in streams:
+            self._begin_stream(stream)
+
+    def _write(self, items: Sequence[object]) -> None:
+        """Store what the items say; a full disk gets a second chance after pruning."""
+        for last_chance in (False, True):
+            newest = self._watch.newest
+            try:
+                self._carry_on()
+                group = self._group(items)
+                if group.made:
+                    self._store(group.made, group)
+                break
+            except SpoolFull as full:
+                self._chain.head = self._spool.head
+                self._watch.newest = newest
+                if last_chance or not self._prune():
+                    self._stop_reading(str(full))
+                    self._owe(items)
+                    return
+        if group.made and self._full_since_s is not None:
+            self._full_since_s = None
+            self._state.alarms.clear("disk", "there is room again")
+            self._resume(Cadence.NORMAL)
+
+    def _owe(self, items: Sequence[object]) -> None:
+        """Readings are lost and will be a gap; descriptions are said as soon as there is room."""
+        self._owed += [item for item in items if isinstance(item, Described)]
+
+    # ---- from what was read to statements
+
+    def _group(self, items: Sequence[object]) -> _Group:
+        group = _Group()
+        now = self._clock.now()
+        for words in self._events:
+            group.made.append(self._chain.event("-", now, EventCode.DISK_BUDGET, None, words))
+        if self._full_since_s is not None and not self._events:
+            group.made.append(self._chain.event("-", now, EventCode.DISK_BUDGET, None, "the disk was full"))
+        for item in (*self._owed, *items):
+            match item:
+                case Taken():
+                    self._say_step(item.instant, group.made)
+                    for reading in item.readings:
+                        self._reading(group, reading, item.instant)
+                case Described():
+                    self._describe(group, item)
+                case Lost():
+                    for sub in item.meter.subs:
+                        if sub in self._descriptors or sub in group.descriptors:
+                            self._cover(group, sub, item.until_ms, GapReason(item.cause), item.instant)
+                case Tick():
+                    self._say_step(item.instant, group.made)
+        return group
+
+    def _reading(self, group: _Group, reading: Reading, instant: Instant) -> None:
+        sub = reading.sub
+        described = group.descriptors.get(sub) or self._descriptors.get(sub)
+        if described is None:
+            return  # a point that its meter's layout no longer has
+        period_ms = described.period_ms
+        due_ms = self._due_ms(group, sub, period_ms)
+        if due_ms is not None and reading.slot_ms < due_ms:
+            return  # accounted for already
+        self._cover(group, sub, reading.slot_ms, GapReason.OVERLOAD, instant)
+        group.made.append(self._signed(reading, instant))
+        group.positions[sub] = Position(reading.slot_ms + period_ms, period_ms)
+        group.begun.add(sub)
+
+    def _signed(self, reading: Reading, instant: Instant) -> Statement:
+        """The reading's statement; one without values when the format cannot hold what the device sent."""
+        try:
+            return self._chain.reading(reading, instant)
+        except Malformed as error:
+            self._state.alarms.raise_(f"meter {reading.sub}", f"sent what no statement can hold: {error}")
+            empty = Reading(reading.sub, reading.slot_ms, Status.OTHER, (), reading.window_ms)
+            return self._chain.reading(empty, instant)
+
+    def _cover(self, group: _Group, sub: str, until_ms: int, reason: GapReason, instant: Instant) -> None:
+        """A gap from the first slot that is not accounted for up to ``until_ms``, if there is any."""
+        described = group.descriptors.get(sub) or self._descriptors[sub]
+        period_ms = described.period_ms
+        due_ms = self._due_ms(group, sub, period_ms)
+        if due_ms is None or due_ms >= until_ms:
+            return
+        if sub not in group.begun:
+            reason = self._why.get(sub, reason)
+        missing = (until_ms - due_ms) // period_ms
+        group.made.append(self._chain.gap(sub, instant, reason, due_ms, until_ms, missing))
+        group.positions[sub] = Position(until_ms, period_ms)
+
+    def _due_ms(self, group: _Group, sub: str, period_ms: int) -> int | None:
+        """Start of the first slot of a point that is not accounted for; None when it never had one."""
+        position = group.positions.get(sub) or self._spool.positions.get(sub)
+        if position is None or position.until_ms is None:
+            return None
+        return -(-position.until_ms // period_ms) * period_ms
+
+    def _describe(self, group: _Group, item: Described) -> None:
+        meter, identity = item.meter, item.identity
+        meter_map = identity.map if identity else meter.map
+        for point in meter_map.points:
+            sub = f"{meter.name}-{point}" if point else meter.name
+            before = group.descriptors.get(sub) or self._descriptors.get(sub)
+            said = Descriptor(
+                item.period_ms,
+                meter.map.digest,
+                meter.map.name,
+                meter.role,
+                identity.serial if identity else "",
+                meter.overrides.as_pairs(),
+                identity.models if identity else (),
+            )
+            if said == before:
+                continue
+            group.made.append(self._chain.descriptor(sub, item.instant, said))
+            if before and before.serial and said.serial and before.serial != said.serial:
+                words = f"{before.serial} -> {said.serial}"
+                code = EventCode.SERIAL_NUMBER_CHANGED
+                group.made.append(self._chain.event(sub, item.instant, code, None, words))
+            group.descriptors[sub] = said
+            group.maps.append(meter.map)
+            until_ms = (group.positions.get(sub) or self._spool.positions.get(sub) or Position(None, None)).until_ms
+            group.positions[sub] = Position(until_ms, item.period_ms)
+
+    def _say_step(self, instant: Instant, made: list[Statement]) -> None:
+        step_ms = self._watch.step_ms(instant)
+        if step_ms:
+            source = ClockSource.NTP if instant.clock == ClockStatus.SYNCHRONISED else ClockSource.UNKNOWN
+            made.append(self._chain.clock(instant, step_ms, source))
+            LOG.warning("the clock was moved by %+d ms", step_ms)
+
+    def _store(self, made: list[Statement], group: _Group | None = None, process: Process | None = None) -> None:
+        group = group or _Group()
+        self._spool.append(made, group.positions, process, maps=group.maps)
+        self._descriptors.update(group.descriptors)
+        for sub in group.begun:
+            self._why.pop(sub, None)
+        self._owed.clear()
+        self._events.clear()
+
+    # ---- the disk
+
+    def _keep_budget(self) -> None:
+        """Prune, and set the cadence by what is left."""
+        budget = self._config.budget_bytes
+        used = self._spool.used_bytes()
+        for _ in range(_PRUNE_STEPS):
+            if used <= _PRUNE_AT * budget or not self._prune():
+                break
+            used = self._spool.used_bytes()
+        if self._full_since_s is not None:
+            return
+        level, cadence = used / budget, self._state.cadence
+        if level >= _STOP_AT:
+            due = Cadence.STOPPED
+        elif level < _SLOW_AT - _EASE or (level < _SLOW_AT and cadence == Cadence.NORMAL):
+            due = Cadence.NORMAL
+        elif level < _STOP_AT - _EASE or cadence != Cadence.STOPPED:
+            due = Cadence.SETTLEMENT
+        else:
+            due = Cadence.STOPPED
+        if due != cadence:
+            self._change(due, f"{level:.0%} of the disk budget are used: {_MEANS[due]}")
+
+    def _change(self, cadence: Cadence, words: str) -> None:
+        self._events.append(words)
+        if cadence == Cadence.NORMAL:
+            self._state.alarms.clear("disk budget", words)
+        else:
+            self._state.alarms.raise_("disk budget", words)
+        self._resume(cadence)
+
+    def _resume(self, cadence: Cadence) -> None:
+        if self._state.cadence == Cadence.STOPPED:
+            self._why.update(dict.fromkeys(self._spool.positions, GapReason.DISK_FULL))
+        self._state.cadence = cadence
+
+    def _stop_reading(self, words: str) -> None:
+        self._full_since_s = time.monotonic()
+        self._state.cadence = Cadence.STOPPED
+        self._state.alarms.raise_("disk", words)
+
+    def _prune(self) -> int:
+        try:
+            return self._spool.prune(_PRUNE_RUNS)
+        except SpoolFull:
+            return 0
+
+    # ---- another stream
+
+    def _begin_stream(self, order: NewStream) -> None:
+        """A new stream whose genesis names the old one; what the ledgers lack follows in :meth:`_carry_on`."""
+        try:
+            head = self._spool.head
+            if head is not None and head.stream == order.known.stream:
+                self._leave(order)
+        except SpoolFull as full:
+            self._chain.head = self._spool.head
+            self._stop_reading(str(full))
+        finally:
+            order.done.set()
+
+    def _leave(self, order: NewStream) -> None:
+        now = self._clock.now()
+        number, known = self._spool.number, order.known
+        last = self._last_descriptors(number, order.abandon_from)
+        recovered = (known.stream, known.seq, known.sid)
+        made = [self._chain.genesis(now, self._identity.certificates, recovered)]
+        made += [self._chain.descriptor(claim.sub, now, descriptor_of(claim)) for claim in last.values()]
+        self._spool.append(made, abandon_from=order.abandon_from)
+        self._carrying = True
+        LOG.warning("stream %d is left at seq %d; stream %d begins", number, order.abandon_from, self._spool.number)
+        self._carry_on()
+
+    def _last_descriptors(self, number: int, before: int) -> dict[str, Claims]:
+        """The last descriptor of each point before a seq of a stream."""
+        found = {}
+        for _, message in self._spool.statements(number, 0, before):
+            if self._spool.split(message)[1] == Kind.DESCRIPTOR:
+                claims = self._spool.claims(message)
+                found[claims.sub] = claims
+        return found
+
+    def _carry_on(self) -> None:
+        """Say again what an abandoned stream said and the ledgers lack, all of it before anything new."""
+        if not self._carrying:
+            return
+        carried = False
+        while found := self._spool.to_carry(_CARRY)[1]:
+            number = self._spool.to_carry(1)[0]
+            self._pulse.beat(PATIENCE_S)
+            made = carry(self._chain, found)
+            if made:
+                self._spool.append(made, carried=(number, found[-1].seq))
+            else:
+                self._spool.note_carried(number, found[-1].seq)
+            carried = True
+        if carried:
+            now = self._clock.now()
+            made = [self._chain.descriptor(sub, now, said) for sub, said in sorted(self._descriptors.items())]
+            if made:
+                self._spool.append(made)
+        self._carrying = False
+
+
+def boot_reason(previous: Process | None, host_boot: str, ended: str) -> BootReason:
+    """Why this process started, as far as can be known from the run before."""
+    if previous is None:
+        return BootReason.UNKNOWN
+    if ended == "watchdog":
+        return BootReason.WATCHDOG
+    if previous.ended == "clean":
+        return BootReason.UPDATE if previous.version != VERSION else BootReason.RESTART
+    if previous.host_boot and host_boot and previous.host_boot != host_boot:
+        return BootReason.POWER
+    return BootReason.CRASH
