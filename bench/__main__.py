@@ -8,7 +8,7 @@ import click
 
 from bench import machine
 
-SCRIPTS = ("sign", "decode", "store")
+SCRIPTS = ("sign", "decode", "store", "agent")
 
 
 class _Scripts(click.Group):

@@ -74,7 +74,7 @@ def reading(rounds: int, calls: int, model: str = meters.MAIN) -> Table:
     """One meter over TCP: pymodbus' client, our wire, our bus."""
     meter_map = meters.map_of(model)
     requests = plan(meter_map, TCP_OVERHEAD_BYTES)
-    with meters.running(model, 3) as served:
+    with meters.running(model, 1, 3) as served:
         endpoints = [TcpEndpoint(meters.HOST, port) for port in served.ports]
         client = ModbusTcpClient(meters.HOST, port=served.ports[0])
         client.connect()  # type: ignore[no-untyped-call]

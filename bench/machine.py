@@ -13,6 +13,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+_PROCESS_CLOCK = 2  # CPUCLOCK_SCHED of include/linux/posix-timers.h
 _LIBRARIES = ("cryptography", "cbor2", "pymodbus", "paho-mqtt")
 
 
@@ -37,9 +38,12 @@ def _processor() -> str:
 
 
 def cpu_s(pid: int) -> float:
-    """Processor seconds, user and system, that a process and its threads took so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Processor seconds, user and system, that a process and all its threads took so far.
+
+    What ``/proc/PID/stat`` says in hundredths of a second, here in nanoseconds: the process' own clock
+    (clock_getcpuclockid(3), whose number Linux makes of the process id like this).
+    """
+    return time.clock_gettime((~pid << 3) | _PROCESS_CLOCK)
 
 
 def resident_mb(pid: int) -> float:

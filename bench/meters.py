@@ -1,7 +1,7 @@
 """Meters in a process of their own, so that their processor time is nobody else's.
 
-``python -m bench.meters MODEL COUNT`` answers Modbus TCP on COUNT ports, unit 1 each, prints the ports as one line, and
-ends when its standard input does.
+``python -m bench.meters MODEL METERS LINES`` answers Modbus TCP on LINES ports, with the units 1 to METERS on each,
+prints the ports as one line, and ends when its standard input does.
 
 Rules
 - The numbers move: each meter takes a new picture of itself every second, as a real one would be read.
@@ -27,6 +27,8 @@ from hw_sim.wire import Wire
 
 HOST = "127.0.0.1"
 UNIT = 1
+"""The first meter of a line."""
+
 MAIN = "sdm630-main"
 """The SDM630 with its twelve main quantities only, which is no model of the catalogue."""
 
@@ -36,7 +38,7 @@ class Meters:
     """Running meters.
 
     Attributes:
-        ports: one TCP port a meter.
+        ports: one TCP port a line.
         pid: the process that serves them.
     """
 
@@ -50,15 +52,15 @@ def map_of(model: str) -> MeterMap:
 
 
 @contextmanager
-def running(model: str, count: int) -> Iterator[Meters]:
-    """Meters in another process, until the block ends."""
-    command = [sys.executable, "-m", "bench.meters", model, str(count)]
+def running(model: str, units: int, lines: int) -> Iterator[Meters]:
+    """Lines with so many meters each in another process, until the block ends."""
+    command = [sys.executable, "-m", "bench.meters", model, str(units), str(lines)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
         try:
             ports = tuple(int(port) for port in process.stdout.readline().split())
-            if len(ports) != count:
+            if len(ports) != lines:
                 raise RuntimeError(f"the meters did not start: exit status {process.wait(10)}")
             yield Meters(ports, process.pid)
         finally:
@@ -80,11 +82,15 @@ def moving(meter_map: MeterMap) -> MapDevice:
 
 @click.command(help=__doc__)
 @click.argument("model")
-@click.argument("count", type=int)
-def main(model: str, count: int) -> None:
+@click.argument("units", type=int)
+@click.argument("lines", type=int)
+def main(model: str, units: int, lines: int) -> None:
     wire = Wire()
-    meter_map = map_of(model)
-    made = [wire.tcp(HOST, 0, [Station(f"meter-{number}", UNIT, moving(meter_map))]) for number in range(count)]
+    device = moving(map_of(model))
+    made = [
+        wire.tcp(HOST, 0, [Station(f"meter-{line}-{unit}", unit, device) for unit in range(UNIT, UNIT + units)])
+        for line in range(lines)
+    ]
     with wire:
         click.echo(" ".join(str(port.port) for port in made))
         sys.stdin.read()

@@ -144,8 +144,8 @@ def table(divide_by: int) -> Table:
         tuple(rows),
         (
             how,
-            "Time is simulated, a slot a second: the journal is written every 5 slots, what is dirty every 30, as ext4 and"
-            " the kernel do. Stored a s, cpu and ms are those of Spool.append alone, as fast as it goes.",
+            "Time is simulated, a slot a second: the journal is written every 5 slots, what is dirty every 30, as ext4"
+            " and the kernel do. Stored a s, cpu and ms are those of Spool.append alone, as fast as it goes.",
         ),
     )
 
