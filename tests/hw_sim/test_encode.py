@@ -1,6 +1,7 @@
 """Encoding: what the drivers decode is what was encoded, for every type, order, scale and composite."""
 
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -165,10 +166,30 @@ def test_what_two_values_share_says_the_same_for_both(taken: int, given_back: in
     assert abs((back[import_key] or 0) - taken) <= 10**5 / 2
 
 
+@given(st.integers(0, 10**12), st.integers(0, 10**12))
+def test_a_sum_leaves_a_part_that_has_a_register_of_its_own_alone(peak: int, rest: int) -> None:
+    peak_key = obis.BY_NAME["active_energy_import_t1", "total"].key
+    registers = [
+        register("u32", ENERGY, 2, scale=(1, 1), plus=(Term(4, 2, "u32", (1, 1)),)),
+        register("u32", peak_key, 4, scale=(1, 1)),
+    ]
+    back = there_and_back(registers, {ENERGY: peak + rest, peak_key: peak})
+    assert back[peak_key] == peak // (10 * MILLION) * 10 * MILLION
+    assert back[ENERGY] is not None
+    assert 0 <= peak + rest - back[ENERGY] < 10 * MILLION
+
+
 @pytest.mark.parametrize("factor", [0.5, -0.5, 0.981, -0.981])
 @pytest.mark.parametrize("blind", [10, -10])
 def test_a_four_quadrant_power_factor(factor: float, blind: int) -> None:
     one = register("f32", FACTOR, encoding="pf4q")
-    back = there_and_back([one], {FACTOR: int(factor * MILLION), BLIND: blind * MILLION})[FACTOR]
+    quantities = {FACTOR: int(factor * MILLION), BLIND: blind * MILLION}
+    back = there_and_back([one], quantities)[FACTOR]
     assert back is not None
     assert math.isclose(back, factor * MILLION, abs_tol=1)
+    # Leading is beyond 1, mirrored; the sign stays that of the power.
+    memory = bytearray(80)
+    for encode in encoders([one], lambda function, address: (memory, 2 * address)):
+        encode({"": quantities})
+    expected = factor if blind > 0 else math.copysign(2 - abs(factor), factor)
+    assert struct.unpack_from(">f", memory, 4)[0] == pytest.approx(expected)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers import obis
-from hw_sim import sun
+from hw_sim import demand, sun
 from hw_sim.figures import tariff
 from hw_sim.home import POINTS, Battery, Home, Household
 
@@ -137,6 +137,16 @@ def test_another_seed_or_name_is_another_day() -> None:
     assert day(Household("a", 1)) == day(Household("a", 1))
     assert day(Household("a", 1)) != day(Household("a", 2))
     assert day(Household("a", 1)) != day(Household("b", 1))
+
+
+def test_another_seed_switches_its_appliances_at_other_times() -> None:
+    def switched_on(seed: int) -> set[int]:
+        minutes = range(29_700_000, 29_700_000 + 1440)
+        return {minute for minute in minutes if sum(watts for watts, _ in demand.draw(seed, minute)) > 1_200}
+
+    first, second = switched_on(1), switched_on(2)
+    assert min(len(first), len(second)) > 30
+    assert len(first & second) < 0.7 * len(first | second)
 
 
 def test_a_day_looks_like_a_day() -> None:

@@ -30,7 +30,8 @@ def line(timing: LineTiming, *stations: Station, link: Path | None = None) -> It
 
 def exchange_s(timing: LineTiming, registers: int, latency_s: float) -> float:
     """From the first bit of the request to the last of the answer: 8 characters, silence, thinking, answer."""
-    return (8 + 5 + 2 * registers) * timing.char_s + timing.silence_s + latency_s
+    silence_s = 3.5 * timing.char_s if timing.baud <= 19200 else 0.00175
+    return (8 + 5 + 2 * registers) * timing.char_s + silence_s + latency_s
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,12 @@ def test_an_exchange_takes_the_time_of_its_bits(timing: LineTiming, registers: i
         took = time.monotonic() - began
     expected = exchange_s(timing, registers, 0.02)
     assert expected - EARLY_S <= took < expected + LATE_S
+
+
+def test_the_silence_that_ends_a_frame_is_three_and_a_half_characters_or_fixed_above_19200_baud() -> None:
+    assert LineTiming(9600, "E").silence_s == pytest.approx(3.5 * 11 / 9600)
+    assert LineTiming(19200).silence_s == pytest.approx(3.5 * 10 / 19200)
+    assert LineTiming(38400).silence_s == 0.00175
 
 
 def test_the_answer_arrives_at_the_pace_of_the_line_and_not_in_one_piece() -> None:
@@ -120,9 +127,11 @@ def test_a_request_in_two_writes_without_a_pause_is_one() -> None:
     with line(LineTiming(1200), Station("one", 1, Ramp())) as port:  # a character takes 8 ms, so no pause is long
         client = PtyLine(port.path, 1200)
         request = frames.rtu(frames.Adu(1, read_pdu(1, 1)))
+        began = time.monotonic()
         client.send(request[:4])
         client.send(request[4:])
         assert client.receive(7) == frames.rtu(frames.Adu(1, answer_pdu(words(1, 1))))
+        assert time.monotonic() - began >= exchange_s(LineTiming(1200), 1, 0) - EARLY_S
         client.close()
 
 
