@@ -370,7 +370,7 @@ def _words(claims: Claims) -> str:
     if claims.kind == Kind.GAP:
         return f"gap of {body[4]} readings of {claims.sub}, {GapReason(body[1]).name.lower().replace('_', ' ')}"
     if claims.kind == Kind.DESCRIPTOR:
-        return f"{claims.sub} is a {body[3]}" + (f", serial number {body[5]}" if body[5] else ", not reached yet")
+        return f"{claims.sub} is a {body[3]}" + (f", serial number {body[5]}" if body[5] else ", serial number unknown")
     return f"{Kind(claims.kind).name.lower()}" if claims.kind in list(Kind) else f"kind {claims.kind}"
 
 
