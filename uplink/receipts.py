@@ -51,7 +51,7 @@ class _Taken:
 
     sent: Sent
     rank: int
-    receipts: dict[str, bytes] = field(default_factory=dict)
+    receipts: dict[str, Receipt] = field(default_factory=dict)
 
 
 class Collector:
@@ -101,9 +101,8 @@ class Collector:
         if self._in_flight is None or self._in_flight.root != batch.root:
             self._in_flight = Sent.of(batch)
             self._rank += 1
-            self.receipts = {}
         self.refusals = {}
-        self._remember(self._in_flight, self._rank)
+        self.receipts = self._remember(self._in_flight, self._rank).receipts
 
     def ask(self, hello: Hello) -> None:
         """A hello is sent."""
@@ -135,22 +134,21 @@ class Collector:
             if said.organisation != organisation:
                 raise Rejected("organisation", f"is signed in the name of {said.organisation}")
             taken = self._find(said, correlation)
-            if payload == taken.receipts.get(organisation):
+            before = taken.receipts.get(organisation)
+            if before and payload == before.data:
                 return
             rank, block = self._newest.get((organisation, said.channel), (0, None))
             newest = block if taken.rank > rank else None
             good = receipt.check(payload, self._gateway, taken.sent, self._trust, newest)
-            if organisation in taken.receipts:
+            if before:
                 raise Rejected("second", f"is not the receipt that {organisation} gave before for the same batch")
         except Rejected as error:
             self._on_alarm(f"{organisation} sent a receipt that does not count: {error}")
             return
-        taken.receipts[organisation] = payload
+        taken.receipts[organisation] = good
         if taken.rank > rank:
             self._newest[organisation, good.channel] = (taken.rank, good.block)
-        if self._in_flight and taken.sent.root == self._in_flight.root:
-            self.receipts[organisation] = good
-        else:
+        if self._in_flight is None or taken.sent.root != self._in_flight.root:
             self._late.append(good)
 
     def _find(self, said: Receipt, correlation: bytes) -> _Taken:
@@ -166,14 +164,15 @@ class Collector:
             batch = self._known(said.root)
             if batch is None:
                 raise Rejected("root", f"is for {said.root.hex()[:16]}, which is no batch of this gateway")
-            self._remember(Sent.of(batch), 0)
+            return self._remember(Sent.of(batch), 0)
         return self._sent[said.root]
 
-    def _remember(self, sent: Sent, rank: int) -> None:
-        self._sent.setdefault(sent.root, _Taken(sent, rank))
+    def _remember(self, sent: Sent, rank: int) -> _Taken:
+        taken = self._sent.setdefault(sent.root, _Taken(sent, rank))
         self._sent.move_to_end(sent.root)
         while len(self._sent) > _REMEMBERED:
             self._sent.popitem(last=False)
+        return taken
 
     def _take_refusal(self, organisation: str, payload: bytes) -> None:
         try:

@@ -47,20 +47,22 @@ class Line:
     key: ec.EllipticCurvePrivateKey = field(default_factory=new_key)
     statements: list[Statement] = field(default_factory=list)
     slot: int = 0
+    start_ms: int = START_MS
 
     def __post_init__(self) -> None:
         self.certificate = self.authority.gateway(self.gateway, self.key).certificate
         self.chain = Chain(self.gateway, FileKey(self.key), None, 1)
 
-    def begin(self, recovered: tuple[bytes, int, bytes] | None = None, at_ms: int = START_MS) -> Line:
+    def begin(self, recovered: tuple[bytes, int, bytes] | None = None, at_ms: int | None = None) -> Line:
         """Sign the genesis."""
-        self.statements.append(self.chain.genesis(instant(at_ms), (der(self.certificate),), recovered))
+        now = instant(self.start_ms if at_ms is None else at_ms)
+        self.statements.append(self.chain.genesis(now, (der(self.certificate),), recovered))
         return self
 
     def grow(self, count: int) -> Line:
         """Sign readings."""
         for _ in range(count):
-            slot_ms = START_MS + self.slot * PERIOD_MS
+            slot_ms = self.start_ms + self.slot * PERIOD_MS
             reading = Reading("main", slot_ms, None, ((264, exact(1000 + self.slot, 0)),), 40)
             self.statements.append(self.chain.reading(reading, instant(slot_ms + 40)))
             self.slot += 1
@@ -70,13 +72,13 @@ class Line:
         """Hand over to a new key; by default with a certificate of the same authority."""
         self.key = new_key()
         issued = certificate or (authority or self.authority).gateway(self.gateway, self.key).certificate
-        self.statements.append(self.chain.rekey(instant(START_MS), FileKey(self.key), (der(issued),)))
+        self.statements.append(self.chain.rekey(instant(self.start_ms), FileKey(self.key), (der(issued),)))
         self.certificate = issued
         return self
 
     def notice(self) -> Line:
         """Sign an event."""
-        self.statements.append(self.chain.event("main", instant(START_MS), 5, 264, "frozen"))
+        self.statements.append(self.chain.event("main", instant(self.start_ms), 5, 264, "frozen"))
         return self
 
     def far_away(self, seq: int) -> Batch:
