@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # Often enough to look alive, seldom enough to cost nothing.
 _LOOK_S = 0.5
 _SUMMARY_S = 10.0
+# Below this the models and ports, which the first lines have named, make room for the figures.
+_WIDE_COLUMNS = 120
 
 
 def serve(site: Site, plain: bool) -> None:
@@ -97,38 +99,43 @@ def _summary(running: Running) -> str:
 def _watch(running: Running) -> None:
     from rich.live import Live
 
-    with Live(_table(running), refresh_per_second=1 / _LOOK_S) as live:
+    with Live(refresh_per_second=1 / _LOOK_S) as live:
         while True:
             running.check()
+            live.update(_table(running, live.console.width))
             time.sleep(_LOOK_S)
-            live.update(_table(running))
 
 
-def _table(running: Running) -> RenderableType:
+def _table(running: Running, columns: int) -> RenderableType:
     from rich.table import Table
 
+    wide = columns >= _WIDE_COLUMNS
     table = Table(title=_time_words(running), title_justify="left")
-    for heading in ("device", "model", "port", "unit"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("P W", "import kWh", "export kWh", "asked", "answered", "last s"):
+    table.add_column("device", overflow="fold")
+    if wide:
+        table.add_column("model", overflow="fold")
+        table.add_column("port", overflow="fold")
+    for heading in ("unit", "P W", "import kWh", "export kWh", "asked", "answered", "last s"):
         table.add_column(heading, justify="right")
     table.add_column("faults")
     for shown in running.devices:
-        table.add_row(*_row(shown))
+        table.add_row(*_row(shown, wide))
     return table
 
 
-def _row(shown: Shown) -> Iterator[str]:
+def _row(shown: Shown, wide: bool) -> Iterator[str]:
     counters, last_s = shown.station.counters, shown.station.last_s
-    yield from (shown.device.name, shown.device.map.name, shown.port.name, str(shown.device.unit))
-    power, taken, given = (
-        shown.value(name) for name in ("active_power", "active_energy_import", "active_energy_export")
-    )
+    yield shown.device.name
+    if wide:
+        yield from (shown.device.map.name, shown.port.name)
+    yield str(shown.device.unit)
+    power = shown.value("active_power")
     yield "" if power is None else f"{power:.0f}"
-    yield "" if taken is None else f"{taken / 1000:.2f}"
-    yield "" if given is None else f"{given / 1000:.2f}"
+    for name in ("active_energy_import", "active_energy_export"):
+        energy = shown.value(name)
+        yield "" if energy is None else f"{energy / 1000:.2f}"
     yield str(counters["requests"])
     yield str(counters["answers"] + counters["exceptions"])
     yield "" if last_s is None else f"{time.monotonic() - last_s:.0f}"
-    struck = {word: number for word, number in counters.items() if word.startswith("fault ")}
+    struck = {word: number for word, number in tuple(counters.items()) if word.startswith("fault ")}
     yield ", ".join(f"{word.removeprefix('fault ')} {number}" for word, number in struck.items())

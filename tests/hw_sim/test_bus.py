@@ -1,0 +1,135 @@
+"""The gateway's bus reads the simulator: who a meter is, what it says, and no value when something is wrong."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from drivers.bus import Bus, MeterConfig
+from drivers.map import load
+from drivers.modbus import Endpoint, SerialEndpoint, TcpEndpoint
+from drivers.reading import Reading, Value
+from hw_sim.encode import MILLION, is_counter
+from hw_sim.faults import Fault
+from hw_sim.home import Household
+from hw_sim.line import LineTiming
+from hw_sim.running import Running
+from hw_sim.site import Device, Line, Site
+from hw_sim.sun import Roof
+
+START_MS = 1_782_036_000_000
+HOME = Household("home", 1, 3, 100, Roof(5_000, 4_600))
+BAUD = 115_200
+
+
+@contextmanager
+def bus(line: Line, faults: Sequence[Fault] = (), speed: float = 0.001) -> Iterator[tuple[Running, Bus]]:
+    with Running(Site(1, START_MS, speed, (HOME,), (line,), tuple(faults))) as running:
+        meters = [MeterConfig(device.name, device.map, device.unit) for device in line.devices]
+        one = Bus(endpoint(running, line), meters)
+        try:
+            yield running, one
+        finally:
+            one.close()
+
+
+def endpoint(running: Running, line: Line) -> Endpoint:
+    where = running.address(line.name)
+    if line.pty is not None:
+        return SerialEndpoint(where, BAUD)
+    host, _, port = where.rpartition(":")
+    return TcpEndpoint(host, int(port), line.framing)
+
+
+def on_tcp(*devices: Device, framing: str = "tcp") -> Line:
+    return Line("line", ("127.0.0.1", 0), framing, None, None, devices)
+
+
+def millionths(value: Value) -> int:
+    return int(value.mantissa * 10 ** (value.exponent + 6)) if value.exponent >= -6 else 0
+
+
+def assert_good(readings: Sequence[Reading], running: Running, name: str) -> None:
+    shown = next(one for one in running.devices if one.device.name == name)
+    assert shown.meter is not None
+    assert shown.meter.shown is not None
+    assert [reading.sub for reading in readings] == [
+        f"{name}-{point}" if point else name for point in shown.meter.map.points
+    ]
+    for reading, point in zip(readings, shown.meter.map.points, strict=True):
+        assert reading.status is None
+        registers = [register for register in shown.meter.map.registers if register.point == point]
+        assert [key for key, _ in reading.values] == sorted(register.key for register in registers)
+        for key, value in reading.values:
+            wanted = shown.meter.shown[point][key]
+            coarsest = 100 * MILLION if is_counter(key) else MILLION // 5
+            assert abs(millionths(value) - wanted) <= coarsest + abs(wanted) // 100, key
+
+
+MODELS = {
+    "eastron_sdm630": ("grid", ()),
+    "carlo_gavazzi_em24_rs485": ("grid", ()),
+    "carlo_gavazzi_em330_em340": ("grid", ()),
+    "goodwe_et": ("grid", ()),
+    "kostal_ksem": ("grid", ()),
+    "fronius_sunspec": ("pv", (103, 160)),
+    "sunspec_generic": ("grid", (103, 203)),
+}
+
+
+@pytest.mark.parametrize("framing", ["tcp", "rtu"])
+@pytest.mark.parametrize("model", MODELS)
+def test_the_bus_knows_and_reads_a_meter(model: str, framing: str) -> None:
+    role, models = MODELS[model]
+    device = Device("meter", load(model), 3, "home", role, serial="24000123", models=models)
+    with bus(on_tcp(device, framing=framing)) as (running, one):
+        identity = one.identify("meter")
+        assert identity is not None
+        assert identity.agrees
+        identify = identity.map.identify
+        if identify is not None and identify.serial is not None:
+            assert identity.serial == "24000123"
+        assert [number for number, _ in identity.models if number != 65535][1:] == list(models)
+        assert_good(one.read("meter", 0), running, "meter")
+        counters = one.counters["meter"]
+        assert (counters.exceptions, counters.timeouts, counters.wrong_answers) == (0, 0, 0)
+
+
+def test_two_meters_on_a_serial_line(tmp_path: Path) -> None:
+    devices = (
+        Device("meter", load("eastron_sdm630"), 1, "home", "grid", latency_ms=5),
+        Device("other", load("abb_b23_b24"), 2, "home", "pv", latency_ms=5),
+    )
+    with bus(Line("line", None, "rtu", tmp_path / "tty", LineTiming(BAUD), devices)) as (running, one):
+        for slot in range(2):
+            for name in ("meter", "other"):
+                assert_good(one.read(name, slot * 1000), running, name)
+
+
+def test_a_unit_that_allows_less_than_its_model_is_read_in_smaller_pieces() -> None:
+    device = Device("meter", load("eastron_sdm72d-m-v2"), 1, "home", "grid", most_registers=20)
+    with bus(on_tcp(device)) as (running, one):
+        for slot in range(12):
+            readings = one.read("meter", slot * 1000)
+            if readings[0].status is None:
+                break
+        assert_good(readings, running, "meter")
+        assert one.counters["meter"].splits > 0
+
+
+RTU = (
+    *("silent", "wrong_unit", "wrong_function", "wrong_length", "bad_crc"),
+    *("exception", "truncated", "garbage", "dead"),
+)
+TCP = ("wrong_unit", "wrong_length", "wrong_transaction", "bad_crc", "exception", "dead")
+WRONG = [("rtu", kind) for kind in RTU] + [("tcp", kind) for kind in TCP]
+
+
+@pytest.mark.parametrize(("framing", "kind"), WRONG)
+def test_a_wrong_answer_never_becomes_a_value(framing: str, kind: str) -> None:
+    device = Device("meter", load("schneider_iem3155_iem3255"), 1, "home", "grid")
+    with bus(on_tcp(device, framing=framing), [Fault(kind, code=4)]) as (_, one):
+        (reading,) = one.read("meter", 0)
+    assert reading.status is not None
+    assert reading.values == ()
