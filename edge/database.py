@@ -33,6 +33,9 @@ _PAGE_BYTES = 1024
 _CHECKPOINT_PAGES = 4000
 """4 MB of log, reused in place: a longer one saves nothing more, a shorter one copies half-filled pages more often."""
 
+_LOG_BYTES = 8 << 20
+"""The log's usual size and as much again: it grows while a reader holds an old state, as an export does."""
+
 _QUICK_CHECK_BYTES = 16 << 20
 """A file up to this size is checked whole on opening (0.1 s); a larger one where it is read."""
 
@@ -221,13 +224,13 @@ class Database:
             self._failed = _problem(self.path, error)
 
     def used_bytes(self) -> int:
-        """Pages in use and the log: what counts against a disk budget."""
+        """Pages in use, and what the log takes beyond its usual size: what counts against a disk budget."""
         ((pages,),), ((free,),) = self.rows("PRAGMA page_count"), self.rows("PRAGMA freelist_count")
         try:
             log_bytes = os.stat(f"{self.path}-wal").st_size
         except FileNotFoundError:
             log_bytes = 0
-        return int((pages - free) * _PAGE_BYTES + log_bytes)
+        return int((pages - free) * _PAGE_BYTES + max(0, log_bytes - _LOG_BYTES))
 
     def damaged(self, words: str) -> SpoolDamaged:
         """The problem that the content is not what was written."""
@@ -266,9 +269,9 @@ def move_aside(path: Path, utc_ms: int) -> Path:
 
 
 def peek(path: Path, query: str) -> list[Any]:
-    """Rows of a file that may be damaged; none when it cannot be read."""
+    """Rows of a file that may be damaged, which stays as it is; none when it cannot be read."""
     try:
-        connection = _connect(path)
+        connection = _connect(path, "?mode=ro")
         try:
             return connection.execute(query).fetchall()
         finally:
