@@ -17,7 +17,7 @@ from typing import Any
 
 from signer import cbor, grammar, merkle, statement
 from signer.codes import Kind
-from signer.errors import Malformed
+from signer.errors import Malformed, show
 from signer.statement import Claims
 
 MAX_STATEMENTS = 1000
@@ -102,7 +102,7 @@ def _fields(fields: Any, data: bytes) -> Batch:
     if type(fields) is not dict or fields.keys() != {1, 2, 3, 4, 5, 6, 7, 8}:
         raise Malformed("batch", "is no map of the fields 1 to 8")
     if type(fields[1]) is not int or fields[1] != VERSION:
-        raise Malformed("batch, field 1", f"version {fields[1]!r:.20} is not {VERSION}")
+        raise Malformed("batch, field 1", f"version {show(fields[1])} is not {VERSION}")
     stream = grammar.check_bytes(fields[2], 16, "batch, field 2")
     first = grammar.check_uint(fields[3], "batch, field 3")
     count = grammar.check_uint(fields[4], "batch, field 4")
@@ -117,7 +117,7 @@ def _fields(fields: Any, data: bytes) -> Batch:
 
 def _claims(message: object, number: int) -> Claims:
     if type(message) is not bytes:
-        raise Malformed(f"batch, statement {number}", f"{message!r:.40} is no byte string")
+        raise Malformed(f"batch, statement {number}", f"{show(message)} is no byte string")
     try:
         return statement.parse(message)
     except Malformed as error:

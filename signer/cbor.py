@@ -19,7 +19,7 @@ from typing import Any
 
 import cbor2
 
-from signer.errors import Malformed
+from signer.errors import Malformed, show
 
 MAX_DEPTH = 8
 """Nesting that is followed; version 1 needs four levels, unknown kinds may need a few more."""
@@ -245,7 +245,7 @@ def _map(data: bytes, position: int, count: int, depth: int) -> tuple[dict[int, 
         else:
             key, position = _item(data, start, 0)
             if type(key) is not int:
-                raise _Wrong(start, f"map key {key!r:.40} is no integer")
+                raise _Wrong(start, f"map key {show(key)} is no integer")
         # The order of the encoded bytes: unsigned ascending, then negative descending.
         order = key if key >= 0 else _NEGATIVE - key
         if order <= previous:

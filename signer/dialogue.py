@@ -17,7 +17,7 @@ from typing import Any
 
 from signer import cbor, cose, grammar, receipt
 from signer.batch import VERSION
-from signer.errors import Malformed
+from signer.errors import Malformed, show
 from signer.keys import KeyStore
 from signer.receipt import Rejected
 from signer.trust import Trust
@@ -230,7 +230,7 @@ def _take_head_apart(data: bytes) -> tuple[LedgerHead, cose.Sign1, receipt.Heade
 
 def _five(items: Any, place: str) -> tuple[bytes, Any, Any, bytes]:
     if type(items) is not list or len(items) != 5:
-        raise Malformed(place, f"{items!r:.40} is no array of five")
+        raise Malformed(place, f"{show(items)} is no array of five")
     _check_version(items[0], f"{place}, version")
     stream = grammar.check_bytes(items[1], 16, f"{place}, stream")
     return stream, items[2], items[3], grammar.check_bytes(items[4], 16, f"{place}, nonce")
@@ -238,4 +238,4 @@ def _five(items: Any, place: str) -> tuple[bytes, Any, Any, bytes]:
 
 def _check_version(version: object, place: str) -> None:
     if type(version) is not int or version != VERSION:
-        raise Malformed(place, f"version {version!r:.20} is not {VERSION}")
+        raise Malformed(place, f"version {show(version)} is not {VERSION}")

@@ -20,3 +20,17 @@ class Malformed(ValueError):
         super().__init__(f"{place}: {reason}")
         self.place = place
         self.reason = reason
+
+
+def show(item: object) -> str:
+    """A decoded item in a few words, in the notation of CBOR (RFC 8949 section 8), never longer than a line."""
+    if isinstance(item, bytes):
+        return f"h'{item[:8].hex()}{'...' if len(item) > 8 else ''}' ({len(item)} bytes)"
+    if isinstance(item, list):
+        return f"an array of {len(item)}"
+    if isinstance(item, dict):
+        return f"a map of {len(item)}"
+    if item is None or isinstance(item, bool):
+        return {None: "null", True: "true", False: "false"}[item]
+    text = ascii(item)
+    return text if len(text) <= 60 else f"{text[:57]}..."

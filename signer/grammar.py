@@ -19,7 +19,7 @@ from typing import Any
 
 from drivers import obis
 from signer.codes import Kind
-from signer.errors import Malformed
+from signer.errors import Malformed, show
 
 MAX_UINT = (1 << 64) - 1
 """Largest unsigned integer of CBOR."""
@@ -105,14 +105,18 @@ def check_values(values: object, place: str) -> None:
             check_obis_key(key, place)
         # Written out, because a batch holds some ten thousand of them.
         if type(value) is not list or not 2 <= len(value) <= 3:
-            raise Malformed(f"{place}, {obis.unpack(key)}", f"{value!r:.60} is no [mantissa, exponent]")
+            raise Malformed(f"{place}, {obis.unpack(key)}", f"{show(value)} is no [mantissa, exponent]")
         mantissa, exponent = value[0], value[1]
         if type(mantissa) is not int or type(exponent) is not int or not -_MAX_EXPONENT <= exponent <= _MAX_EXPONENT:
-            raise Malformed(f"{place}, {obis.unpack(key)}", f"{value!r:.60}: integers, exponent -9..9")
+            raise Malformed(
+                f"{place}, {obis.unpack(key)}", f"[{show(mantissa)}, {show(exponent)}]: integers, exponent -9..9"
+            )
         if mantissa % 10 == 0 and (exponent != _MAX_EXPONENT if mantissa else exponent != 0):
-            raise Malformed(f"{place}, {obis.unpack(key)}", f"{value!r:.60} is not in its normal form")
+            raise Malformed(
+                f"{place}, {obis.unpack(key)}", f"[{show(mantissa)}, {show(exponent)}] is not in its normal form"
+            )
         if len(value) == 3 and (type(value[2]) is not int or not 0 < value[2] < 65536):
-            raise Malformed(f"{place}, {obis.unpack(key)}", f"quality {value[2]!r:.20} is outside 1..65535")
+            raise Malformed(f"{place}, {obis.unpack(key)}", f"quality {show(value[2])} is outside 1..65535")
 
 
 def check_block(function: object, address: object, size: int, place: str) -> None:
@@ -122,11 +126,11 @@ def check_block(function: object, address: object, size: int, place: str) -> Non
         Malformed: another function than 3 and 4, a half register, too many, or addresses past the last register.
     """
     if type(function) is not int or not 3 <= function <= 4:
-        raise Malformed(place, f"function {function!r:.20} is neither 3 nor 4")
+        raise Malformed(place, f"function {show(function)} is neither 3 nor 4")
     if size % 2 or not 2 <= size <= MAX_BLOCK_BYTES:
         raise Malformed(place, f"{size} bytes are no 1..{MAX_BLOCK_BYTES // 2} registers")
     if type(address) is not int or not 0 <= address <= 65536 - size // 2:
-        raise Malformed(place, f"address {address!r:.20} leaves the 65536 registers")
+        raise Malformed(place, f"address {show(address)} leaves the 65536 registers")
 
 
 def check_obis_key(key: object, place: str) -> None:
@@ -150,7 +154,7 @@ def check_uint(value: object, place: str) -> int:
         Malformed: it is none.
     """
     if type(value) is not int or not 0 <= value <= MAX_UINT:
-        raise Malformed(place, f"{value!r:.40} is no unsigned integer")
+        raise Malformed(place, f"{show(value)} is no unsigned integer")
     return value
 
 
@@ -161,7 +165,7 @@ def check_bytes(value: object, size: int, place: str) -> bytes:
         Malformed: it is none, or of another size.
     """
     if type(value) is not bytes:
-        raise Malformed(place, f"{value!r:.40} is no byte string")
+        raise Malformed(place, f"{show(value)} is no byte string")
     if len(value) != size:
         raise Malformed(place, f"{len(value)} bytes, not {size}")
     return value
@@ -174,7 +178,7 @@ def check_text(value: object, place: str) -> str:
         Malformed: it is none, or too long.
     """
     if type(value) is not str:
-        raise Malformed(place, f"{value!r:.40} is no text")
+        raise Malformed(place, f"{show(value)} is no text")
     if len(value.encode()) > MAX_TEXT_BYTES:
         raise Malformed(place, f"{len(value.encode())} bytes of text, at most {MAX_TEXT_BYTES}")
     return value
@@ -187,7 +191,7 @@ def check_name(value: object, pattern: re.Pattern[str], place: str) -> str:
         Malformed: it does not match ``pattern``.
     """
     if type(value) is not str or not pattern.fullmatch(value):
-        raise Malformed(place, f"{value!r:.90} does not match {pattern.pattern}")
+        raise Malformed(place, f"{show(value)} does not match {pattern.pattern}")
     return value
 
 
@@ -233,7 +237,7 @@ def _check_reading(body: Mapping[int, Any], place: str) -> None:
 
 def _check_record(record: object, place: str) -> None:
     if type(record) is not list or len(record) != 2:
-        raise Malformed(place, f"{record!r:.40} is no [format, record]")
+        raise Malformed(place, f"{show(record)} is no [format, record]")
     _within(1, 3)(record[0], f"{place}, format")
     _check_content(record[1], MAX_RECORD_BYTES, f"{place}, record")
 
@@ -243,16 +247,16 @@ def _check_blocks(blocks: object, place: str) -> None:
         raise Malformed(place, f"is no array of 1..{MAX_BLOCKS} blocks")
     for number, block in enumerate(blocks):
         if type(block) is not list or len(block) != 3:
-            raise Malformed(f"{place}, block {number}", f"{block!r:.60} is no [function, address, words]")
+            raise Malformed(f"{place}, block {number}", f"{show(block)} is no [function, address, words]")
         function, address, words = block
         if type(words) is not bytes:
-            raise Malformed(f"{place}, block {number}", f"words {words!r:.40} are no byte string")
+            raise Malformed(f"{place}, block {number}", f"words {show(words)} are no byte string")
         check_block(function, address, len(words), f"{place}, block {number}")
 
 
 def _check_content(value: object, limit: int, place: str) -> None:
     if type(value) is not bytes:
-        raise Malformed(place, f"{value!r:.40} is no byte string")
+        raise Malformed(place, f"{show(value)} is no byte string")
     if not 0 < len(value) <= limit:
         raise Malformed(place, f"{len(value)} bytes, 1..{limit} are allowed")
 
@@ -260,7 +264,7 @@ def _check_content(value: object, limit: int, place: str) -> None:
 def _within(lowest: int, highest: int) -> Check:
     def check(value: object, place: str) -> None:
         if type(value) is not int or not lowest <= value <= highest:
-            raise Malformed(place, f"{value!r:.40} is outside {lowest}..{highest}")
+            raise Malformed(place, f"{show(value)} is outside {lowest}..{highest}")
 
     return check
 
@@ -282,7 +286,7 @@ def _text(value: object, place: str) -> None:
 
 def _integer(value: object, place: str) -> None:
     if type(value) is not int:
-        raise Malformed(place, f"{value!r:.40} is no integer")
+        raise Malformed(place, f"{show(value)} is no integer")
 
 
 def _certificate(value: object, place: str) -> None:
@@ -298,7 +302,7 @@ def _chain(value: object, place: str) -> None:
 
 def _recovered(value: object, place: str) -> None:
     if type(value) is not list or len(value) != 3:
-        raise Malformed(place, f"{value!r:.40} is no [stream, seq, sid]")
+        raise Malformed(place, f"{show(value)} is no [stream, seq, sid]")
     check_bytes(value[0], 16, f"{place}, stream")
     check_uint(value[1], f"{place}, seq")
     check_bytes(value[2], 32, f"{place}, sid")
@@ -309,7 +313,7 @@ def _pairs(value: object, limit: int, check: Check, place: str) -> list[list[Any
         raise Malformed(place, f"is no array of at most {limit} pairs")
     for number, pair in enumerate(value):
         if type(pair) is not list or len(pair) != 2:
-            raise Malformed(f"{place}, pair {number}", f"{pair!r:.40} is no pair")
+            raise Malformed(f"{place}, pair {number}", f"{show(pair)} is no pair")
         check(pair[0], f"{place}, pair {number}")
         check(pair[1], f"{place}, pair {number}")
     return value
@@ -318,7 +322,7 @@ def _pairs(value: object, limit: int, check: Check, place: str) -> list[list[Any
 def _overrides(value: object, place: str) -> None:
     names = [pair[0] for pair in _pairs(value, MAX_OVERRIDES, _text, place)]
     if any(first >= second for first, second in itertools.pairwise(names)):
-        raise Malformed(place, f"names {names!r:.80} are not in ascending order, each once")
+        raise Malformed(place, "names are not in ascending order, each once")
 
 
 def _layout(value: object, place: str) -> None:
@@ -349,7 +353,7 @@ _ENTRIES: dict[int, dict[int, Entry]] = {
 
 def _check_entries(value: object, entries: Mapping[int, Entry], place: str) -> None:
     if type(value) is not dict:
-        raise Malformed(place, f"{value!r:.40} is no map")
+        raise Malformed(place, f"{show(value)} is no map")
     for key in value:
         if key not in entries:
             raise Malformed(place, f"entry {key} is not part of it")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from signer import cbor, cose, grammar
-from signer.errors import Malformed
+from signer.errors import Malformed, show
 from signer.keys import KeyStore
 from signer.trust import Trust, Untrusted, check_organisation
 
@@ -138,7 +138,7 @@ def parse(data: bytes) -> Receipt:
     message = cose.parse(data, MAX_BYTES, "receipt")
     header = parse_header(message.protected, _TYPE, {395, _LEDGER}, "receipt")
     if type(header.rest[395]) is not int or header.rest[395] != _RFC9162_SHA256:
-        raise Malformed("receipt, protected header, entry 395", f"{header.rest[395]!r:.40} is not {_RFC9162_SHA256}")
+        raise Malformed("receipt, protected header, entry 395", f"{show(header.rest[395])} is not {_RFC9162_SHA256}")
     ledger = _ledger(header.rest[_LEDGER])
     return Receipt(
         data=data,
@@ -300,12 +300,12 @@ def parse_header(data: bytes, typ: str, more: set[int], place: str) -> Header:
     if header.keys() != {1, 15, 16, 34} | more:
         raise Malformed(place, f"is no map of the entries {sorted({1, 15, 16, 34} | more)}")
     if type(header[1]) is not int or header[1] != cose.ES256:
-        raise Malformed(f"{place}, entry 1", f"{header[1]!r:.40} is not {cose.ES256} (ES256)")
+        raise Malformed(f"{place}, entry 1", f"{show(header[1])} is not {cose.ES256} (ES256)")
     names, digest = header[15], header[34]
     if type(names) is not dict or names.keys() != {1, 2, 6}:
         raise Malformed(f"{place}, entry 15", "is no map of the entries 1, 2 and 6")
     if type(digest) is not list or len(digest) != 2 or type(digest[0]) is not int or digest[0] != _SHA256:
-        raise Malformed(f"{place}, entry 34", f"{digest!r:.40} is no [{_SHA256}, digest]")
+        raise Malformed(f"{place}, entry 34", f"{show(digest)} is no [{_SHA256}, digest]")
     return Header(
         organisation=grammar.check_name(names[1], grammar.GATEWAY, f"{place}, organisation"),
         gateway=grammar.check_name(names[2], grammar.GATEWAY, f"{place}, gateway"),

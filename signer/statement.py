@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from drivers.reading import Block, Reading, Value
 from signer import cbor, cose, grammar
 from signer.codes import BootReason, ClockSource, ClockStatus, EventCode, GapReason, Kind, Role
-from signer.errors import Malformed
+from signer.errors import Malformed, show
 
 __all__ = [
     "MAX_BYTES",
@@ -328,7 +328,7 @@ def _parse_protected(data: bytes) -> tuple[str, str, bytes]:
         raise Malformed(place, "is no map of the entries 1, 3, 4, 15 and 16")
     for entry, expected in ((1, cose.ES256), (3, _CONTENT_FORMAT_CBOR), (16, _TYPE)):
         if header[entry] != expected or type(header[entry]) is not type(expected):
-            raise Malformed(f"{place}, entry {entry}", f"{header[entry]!r:.60} is not {expected!r}")
+            raise Malformed(f"{place}, entry {entry}", f"{show(header[entry])} is not {expected!r}")
     key_id = grammar.check_bytes(header[4], 8, f"{place}, entry 4")
     names = header[15]
     if type(names) is not dict or names.keys() != {1, 2}:
@@ -341,22 +341,24 @@ def _parse_protected(data: bytes) -> tuple[str, str, bytes]:
 def _parse_common(payload: Any) -> tuple[int, bytes, int, bytes, int, Instant, bytes]:
     """Take the fields 1..9 out of a payload; what stays is the body."""
     if type(payload) is not dict:
-        raise Malformed("statement, payload", f"{payload!r:.40} is no map")
+        raise Malformed("statement, payload", f"{show(payload)} is no map")
     try:
         kind, stream, seq, prev, boot, utc_ms, boot_ms, clock, salt = [payload.pop(field) for field in _COMMON]
     except KeyError as error:
         raise Malformed("statement", f"field {error.args[0]} is missing") from None
     for field, number in ((1, kind), (3, seq), (5, boot), (6, utc_ms), (7, boot_ms)):
         if type(number) is not int or number < 0:
-            raise Malformed(f"statement, field {field}", f"{number!r:.40} is no unsigned integer")
+            raise Malformed(f"statement, field {field}", f"{show(number)} is no unsigned integer")
     for field, content, size in ((2, stream, 16), (4, prev, 32), (9, salt, 16)):
         if type(content) is not bytes or len(content) != size:
-            raise Malformed(f"statement, field {field}", f"{content!r:.40} is no byte string of {size} bytes")
+            raise Malformed(f"statement, field {field}", f"{show(content)} is no byte string of {size} bytes")
     if type(clock) is not list or len(clock) != 2:
-        raise Malformed("statement, field 8", f"{clock!r:.40} is no [status, maximum error]")
+        raise Malformed("statement, field 8", f"{show(clock)} is no [status, maximum error]")
     status, error_ms = clock
     if type(status) is not int or not 0 <= status <= 4 or type(error_ms) is not int or error_ms < 0:
-        raise Malformed("statement, field 8", f"{clock!r:.40}: status 0..4, error an unsigned integer")
+        raise Malformed(
+            "statement, field 8", f"[{show(status)}, {show(error_ms)}]: status 0..4, error an unsigned integer"
+        )
     _check_place(kind, stream, seq, prev)
     return kind, stream, seq, prev, boot, Instant(utc_ms, boot_ms, status, error_ms), salt
 
