@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # An ordinary roof and its inverter, for a meter that has something to do with either.
 _PEAK_W, _RATED_W = 5_000, 4_600
+_TIME = click.DateTime(["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"])
 _PARITY = click.Choice(["N", "E", "O"])
 # What nearly every meter leaves its factory with.
 _BAUD = 9600
@@ -38,7 +39,7 @@ _BAUD = 9600
 @click.option("--dump", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Serve this register dump.")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Another seed, other days.")
 @click.option("--role", type=click.Choice(POINTS), help="What it measures [default: pv for an inverter, else grid].")
-@click.option("--start", type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"]), help="Its time, UTC [default: now].")
+@click.option("--start", type=_TIME, metavar="TIME", help="Its time, as 2026-06-21T09:00:00Z [default: now].")
 @click.option("--speed", type=click.FloatRange(0.001, 86_400), default=1.0, help="Its seconds per second [default: 1].")
 @click.option("--latency-ms", type=click.IntRange(0, 60_000), help="Time to find an answer [default: 25 on a line].")
 @click.option("--serial-number", default="", metavar="DIGITS", help="[default: made from the seed]")

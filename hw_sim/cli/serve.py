@@ -107,17 +107,18 @@ def _watch(running: Running) -> None:
 
 
 def _table(running: Running, columns: int) -> RenderableType:
+    from rich import box
     from rich.table import Table
 
     wide = columns >= _WIDE_COLUMNS
-    table = Table(title=_time_words(running), title_justify="left")
-    table.add_column("device", overflow="fold")
+    table = Table(title=_time_words(running), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("device", no_wrap=True)
     if wide:
         table.add_column("model", overflow="fold")
         table.add_column("port", overflow="fold")
-    for heading in ("unit", "P W", "import kWh", "export kWh", "asked", "answered", "last s"):
+    for heading in ("unit", "W", "kWh in", "kWh out", "asked", "said", "s ago"):
         table.add_column(heading, justify="right")
-    table.add_column("faults")
+    table.add_column("faults", overflow="fold")
     for shown in running.devices:
         table.add_row(*_row(shown, wide))
     return table
