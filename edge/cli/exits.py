@@ -23,6 +23,9 @@ class Exit(IntEnum):
     METER = 4
     KEY = 5
     STORE = 6
+    BUG = 70
+    SILENT = 71
+    STORE_FAILED = 74
     INTERRUPTED = 130
 
 
@@ -34,6 +37,9 @@ MEANING = {
     Exit.METER: "the meter or its line does not answer as it should",
     Exit.KEY: "the key or its certificate is missing, unsafe or wrong",
     Exit.STORE: "the store of statements cannot be used",
+    Exit.BUG: "run: a thread failed as it should not; the log has the traceback",
+    Exit.SILENT: "run: a thread was silent for too long",
+    Exit.STORE_FAILED: "run: the disk of the store fails, or what is on it is damaged",
     Exit.INTERRUPTED: "ended by Ctrl-C",
 }
 

@@ -7,15 +7,21 @@ from pathlib import Path
 import click
 
 from edge.cli import where
+from edge.cli.exits import Exit, say
 
 
 @click.command("run", short_help="Read, sign, keep and send, until told to stop.")
 @where.option
 def command(config_path: Path | None) -> int:
-    """Read the meters of the configuration slot by slot; sign, keep and send every measurement; until told to stop.
+    """Read the meters of the configuration slot by slot; sign, keep and send every measurement.
 
-    Ends with SIGTERM or Ctrl-C after everything read is on disk.
+    Ends with SIGTERM or Ctrl-C, after what was read is on disk.
     """
     from edge import agent, config
 
-    return agent.run(config.load(where.find(config_path)))
+    found = config.load(where.find(config_path))
+    try:
+        return agent.run(found)
+    except config.ConfigError as error:  # the file is right, so it is the key or its certificate
+        say(error)
+        return Exit.KEY

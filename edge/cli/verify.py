@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edge.cli.exits import Exit
+from edge.cli.progress import percent
 
 if TYPE_CHECKING:
     from signer.verify import Report
-
-# On a terminal the progress is rewritten so often, in seconds: a person sees it move, and it costs nothing.
-_PROGRESS_S = 0.2
 
 
 @click.command("verify", short_help="Prove exported evidence, offline.")
@@ -33,30 +29,19 @@ def command(folder: Path, trust: Path | None, as_json: bool) -> int:
     from signer.bundle import BundleProblem
     from signer.verify import verify
 
+    progress = percent("verifying")
     try:
-        report = verify(folder, trust, _progress() if sys.stderr.isatty() else None)
+        report = verify(folder, trust, progress)
     except BundleProblem as problem:
         if not getattr(problem, "__notes__", ()):
             problem.add_note("try: the folder that aigeco export --out DIR wrote")
         raise
+    progress(1, 1)
     if as_json:
         print(json.dumps(report.as_json()))
     else:
         print("\n".join(_lines(report)))
     return Exit.OK if report.ok else Exit.DOES_NOT_HOLD
-
-
-def _progress() -> Callable[[int, int], None]:
-    """Says on the terminal how far it is, and wipes that away at the end."""
-    due_s = 0.0
-
-    def show(done: int, to_do: int) -> None:
-        nonlocal due_s
-        if time.monotonic() >= due_s:
-            due_s = time.monotonic() + _PROGRESS_S
-            print(f"\rverifying: {done * 100 // max(to_do, 1)} %\r", end="", file=sys.stderr, flush=True)
-
-    return show
 
 
 def _lines(report: Report) -> Iterator[str]:
