@@ -23,6 +23,10 @@ if [ ! -x .venv/bin/python ]; then
   fi
 fi
 
-export PIP_DISABLE_PIP_VERSION_CHECK=1
-.venv/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements.txt -r requirements-dev.txt
-.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+# Quiet when it works; everything that was said when it does not.
+install() {
+  .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps "$@" >.venv/setup.log 2>&1 ||
+    { cat .venv/setup.log >&2; exit 1; }
+}
+install --require-hashes -r requirements.txt -r requirements-dev.txt
+install --no-build-isolation --editable .
