@@ -1,4 +1,4 @@
-"""The demo's stage: certificates, configurations and processes of a whole site, in one folder.
+"""A stage for the demo and the tests: certificates, configurations and processes of a whole site, in one folder.
 
 Everything is what an operator would have: a real mosquitto with TLS 1.3 and an access list, ingestion peers and
 gateways as processes of their own, started by the commands a user types.
@@ -86,16 +86,20 @@ class Stage:
 
     Attributes:
         folder: where everything of the run is.
+        gateways: those that the broker's access list knows.
         port: the broker's.
+        actors: its processes.
+        site: issues the certificates of the broker and the gateways.
+        organisations: MSP id -> that organisation's own authority.
     """
 
-    def __init__(self, folder: Path, gateways: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, gateways: tuple[str, ...], organisations: tuple[str, ...] = ORGANISATIONS) -> None:
         self.folder = folder
         self.gateways = gateways
         self.port = free_port()
         self.actors: list[Actor] = []
-        self._site = Authority("Operator")
-        self._organisations = {name: Authority(name) for name in ORGANISATIONS}
+        self.site = Authority("Operator")
+        self.organisations = {name: Authority(name) for name in organisations}
 
     def __enter__(self) -> Self:
         return self
@@ -130,30 +134,30 @@ class Stage:
         """Trust anchors as an auditor has them, from elsewhere than the gateways; returns their folder."""
         trust = self.folder / "trust"
         trust.mkdir()
-        (trust / "gateways.pem").write_bytes(self._site.pem)
-        (trust / "receipts.pem").write_bytes(b"".join(authority.pem for authority in self._organisations.values()))
-        for name, authority in self._organisations.items():
+        (trust / "gateways.pem").write_bytes(self.site.pem)
+        (trust / "receipts.pem").write_bytes(b"".join(authority.pem for authority in self.organisations.values()))
+        for name, authority in self.organisations.items():
             (trust / f"{name}.pem").write_bytes(authority.pem)
         return trust
 
     def write_broker(self) -> Actor:
         """mosquitto with its certificate and access list."""
         folder = self._folder("broker")
-        self._site.server(HOST).write(folder / "broker.key", folder / "broker.pem")
+        self.site.server(HOST).write(folder / "broker.key", folder / "broker.pem")
         clients = folder / "clients.pem"
-        clients.write_bytes(self._site.pem + b"".join(authority.pem for authority in self._organisations.values()))
+        clients.write_bytes(self.site.pem + b"".join(authority.pem for authority in self.organisations.values()))
         user = "root" if os.geteuid() == 0 else None  # so that it may read its key in this folder
         files = broker.BrokerFiles(clients, folder / "broker.pem", folder / "broker.key", user=user)
-        path = broker.write(folder, HOST, self.port, self.gateways, ORGANISATIONS, files)
+        path = broker.write(folder, HOST, self.port, self.gateways, self.organisations, files)
         return self.add("mosquitto", [str(_MOSQUITTO), "-c", str(path)])
 
     def write_gateway(self, gateway: str, buses: str, period_s: int) -> Actor:
         """A gateway with its keys and configuration; ``buses``: the [[bus]] part of it, TOML."""
         folder = self._folder(gateway)
-        self._site.gateway(gateway).write(folder / "signer.key", folder / "signer.pem")
-        self._site.gateway(gateway).write(folder / "tls.key", folder / "tls.pem")
-        (folder / "broker-ca.pem").write_bytes(self._site.pem)
-        organisations = ", ".join(f'{name} = "../trust/{name}.pem"' for name in ORGANISATIONS)
+        self.site.gateway(gateway).write(folder / "signer.key", folder / "signer.pem")
+        self.site.gateway(gateway).write(folder / "tls.key", folder / "tls.pem")
+        (folder / "broker-ca.pem").write_bytes(self.site.pem)
+        organisations = ", ".join(f'{name} = "../trust/{name}.pem"' for name in self.organisations)
         (folder / "aigeco.toml").write_text(
             f'[gateway]\nid = "{gateway}"\n\n'
             f'[key]\nuri = "file:signer.key"\ncertificate = "signer.pem"\n\n'
@@ -161,17 +165,17 @@ class Stage:
             f"[measure]\nperiod_s = {period_s}\n\n"
             f'[mqtt]\nhost = "{HOST}"\nport = {self.port}\nca = "broker-ca.pem"\n'
             f'certificate = "tls.pem"\nkey = "tls.key"\nsend_every_s = 2\n\n'
-            f"[ledger]\norganisations = {{ {organisations} }}\nreceipts = {len(ORGANISATIONS)}\n\n{buses}"
+            f"[ledger]\norganisations = {{ {organisations} }}\nreceipts = {len(self.organisations)}\n\n{buses}"
         )
         return self.add(gateway, [*command("edge.cli.main"), "run", "--config", str(folder / "aigeco.toml")])
 
     def write_peer(self, organisation: str) -> Actor:
         """An organisation's ingestion peer with its embedded ledger."""
         folder = self._folder(organisation)
-        authority = self._organisations[organisation]
+        authority = self.organisations[organisation]
         authority.receipts().write(folder / "receipts.key", folder / "receipts.pem")
         authority.organisation_client().write(folder / "tls.key", folder / "tls.pem")
-        (folder / "broker-ca.pem").write_bytes(self._site.pem)
+        (folder / "broker-ca.pem").write_bytes(self.site.pem)
         (folder / "peer.toml").write_text(self._peer_toml(organisation))
         return self.add(organisation, [*command("ledger.cli.main"), "run", "--config", str(folder / "peer.toml")])
 
