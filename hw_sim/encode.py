@@ -5,9 +5,6 @@ known beforehand is worked out once per register, so that a whole meter costs a 
 
 Rules
 - A counter is cut off at its resolution, as a meter's display is; anything else is rounded.
-- A counter too large for its register wraps, anything else stops at the register's limit. A register without a sign
-  shows the size of a negative number.
-- A number that happens to look like a not-available pattern moves away by one step.
 - A quantity that nobody supplies is the register's not-available pattern, NaN in a float, otherwise 0.
 - Words that several quantities share are written for the one that owns them; the others fill in only what is left.
 - A dynamic power of ten is the finest at which all values of its register group fit; that of a counter never moves.
@@ -15,13 +12,13 @@ Rules
 
 from __future__ import annotations
 
-import math
-import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from drivers import obis
 from drivers.map import Register, Term
+from hw_sim.words import empty as empty_words
+from hw_sim.words import is_counter, ordered, to_words
 
 Quantities = Mapping[int, int]
 """OBIS key -> value in millionths of its unit."""
@@ -37,7 +34,6 @@ Encoder = Callable[[Points], None]
 
 MILLION = 1_000_000
 _NOTHING: Quantities = {}
-COUNTER_UNITS = ("Wh", "varh", "VAh")
 # SunSpec allows -10..10; meters show three decimal places at most, and a million is plenty for any value.
 _POWERS = range(-3, 7)
 _REACTIVE = {
@@ -101,17 +97,12 @@ def encoders(registers: Iterable[Register], place: Place) -> tuple[Encoder, ...]
     return tuple(made)
 
 
-def is_counter(key: int) -> bool:
-    """Whether the quantity only ever grows."""
-    return obis.unit(key) in COUNTER_UNITS
-
-
 def _single(register: Register, place: Place) -> Encoder:
     """A register with a fixed scale and no parts."""
     point, key = register.point, register.key
     buffer, start = place(register.function, register.address)
     end = start + 2 * register.count
-    to_words, number, empty = _to_words(register), _number(register, Ratio.of(register.scale)), _empty(register)
+    turn, number, empty = to_words(register), _number(register, Ratio.of(register.scale)), empty_words(register)
     reactive = _REACTIVE.get(key, 0) if register.encoding == "pf4q" else 0
 
     def encode(points: Points) -> None:
@@ -122,7 +113,7 @@ def _single(register: Register, place: Place) -> Encoder:
             return
         if reactive:
             value = _four_quadrants(value, leading=quantities.get(reactive, 0) < 0)
-        buffer[start:end] = to_words(number(value))
+        buffer[start:end] = turn(number(value))
 
     return encode
 
@@ -143,11 +134,11 @@ def _four_quadrants(factor: int, leading: bool) -> int:
 def _scaled(scale_address: int, group: list[Register], place: Place) -> Encoder:
     """Registers that share a power of ten in a register of its own."""
     powers = (0,) if any(is_counter(register.key) for register in group) else _POWERS
-    places = [(register, *place(register.function, register.address), _empty(register)) for register in group]
+    places = [(register, *place(register.function, register.address), empty_words(register)) for register in group]
     scale_buffer, scale_start = place(group[0].function, scale_address)
     ratios = {power: [Ratio.of(register.scale, power) for register in group] for power in powers}
     limits = [(1 << 16 * register.count - register.type.startswith("s")) - 2 for register in group]
-    to_words = [_to_words(register) for register in group]
+    turns = [to_words(register) for register in group]
 
     def encode(points: Points) -> None:
         values = [points.get(register.point, _NOTHING).get(register.key) for register in group]
@@ -159,8 +150,8 @@ def _scaled(scale_address: int, group: list[Register], place: Place) -> Encoder:
             if all(number is None or abs(number) <= limit for number, limit in zip(numbers, limits, strict=True)):
                 break
         scale_buffer[scale_start : scale_start + 2] = power.to_bytes(2, "big", signed=True)
-        for (register, buffer, start, empty), words, number in zip(places, to_words, numbers, strict=True):
-            buffer[start : start + 2 * register.count] = empty if number is None else words(number)
+        for (register, buffer, start, empty), turn, number in zip(places, turns, numbers, strict=True):
+            buffer[start : start + 2 * register.count] = empty if number is None else turn(number)
 
     return encode
 
@@ -178,7 +169,7 @@ def _composite(register: Register, written: frozenset[tuple[int, int]], place: P
         one = _Part(_alone(register, part), buffer, start)
         (given if (register.function, part.address) in written else free).append(one)
     free.sort(key=lambda part: -abs(part.ratio(0).back(1)))
-    point, key, empty = register.point, register.key, _empty(register)
+    point, key, empty = register.point, register.key, empty_words(register)
     power_at = None if register.scale_address is None else place(register.function, register.scale_address)
 
     def encode(points: Points) -> None:
@@ -204,7 +195,7 @@ class _Part:
     def __init__(self, register: Register, buffer: bytearray, start: int) -> None:
         self.size = 2 * register.count
         self.signed = register.type.startswith("s")
-        self.to_words = _to_words(register)
+        self.to_words = to_words(register)
         self._register = register
         self._buffer = buffer
         self._start = start
@@ -218,7 +209,7 @@ class _Part:
 
     def raw(self) -> int:
         words = bytes(self._buffer[self._start : self._start + self.size])
-        return int.from_bytes(_ordered(words, self._register), "big", signed=self.signed)
+        return int.from_bytes(ordered(words, self._register), "big", signed=self.signed)
 
     def write(self, words: bytes) -> None:
         self._buffer[self._start : self._start + self.size] = words
@@ -248,60 +239,3 @@ def _alone(register: Register, part: Term) -> Register:
         word_order=register.word_order,
         not_available=register.not_available if part.type == register.type else (),
     )
-
-
-def _empty(register: Register) -> bytes:
-    """The words of "no value"."""
-    size = 2 * register.count
-    if register.not_available:
-        return _ordered(register.not_available[0].to_bytes(size, "big"), register)
-    if register.type in ("f32", "f64"):
-        return _ordered(struct.pack(">f" if size == 4 else ">d", math.nan), register)
-    return bytes(size)
-
-
-def _ordered(words: bytes, register: Register) -> bytes:
-    """Most significant register first, or last; the same function turns either way."""
-    if register.word_order == "big" or len(words) == 2:
-        return words
-    return b"".join(words[at : at + 2] for at in range(len(words) - 2, -2, -2))
-
-
-def _to_words(register: Register) -> Callable[[float], bytes]:
-    """Raw number -> words in the register's type and word order."""
-    if register.type in ("f32", "f64"):
-        pack = struct.Struct(">f" if register.type == "f32" else ">d").pack
-        if register.word_order == "big":
-            return pack
-        return lambda raw: _ordered(pack(raw), register)
-    return _integer_words(register)
-
-
-def _integer_words(register: Register) -> Callable[[float], bytes]:
-    size, bits = 2 * register.count, 16 * register.count
-    signed, counter = register.type.startswith("s"), is_counter(register.key)
-    low = -(1 << bits - 1) if signed else 0
-    high = (1 << bits - signed) - 1
-    mask, patterns = (1 << bits) - 1, frozenset(register.not_available)
-    plain = register.word_order == "big" or register.count == 1
-
-    def words(raw: float) -> bytes:
-        number = int(raw)
-        if number < 0 and not signed:
-            number = -number
-        if not low <= number <= high:
-            number = number % (high + 1) if counter and number > 0 else min(max(number, low), high)
-        number &= mask
-        if number in patterns:
-            number = _beside(number, patterns, -1 if 0 < number <= high else 1) & mask
-        data = number.to_bytes(size, "big")
-        return data if plain else _ordered(data, register)
-
-    return words
-
-
-def _beside(number: int, patterns: frozenset[int], step: int) -> int:
-    """The nearest number in one direction, towards zero, that is no pattern."""
-    while number in patterns:
-        number += step
-    return number

@@ -23,8 +23,8 @@ USAGE, PORT = 2, 4
 _KNOWN = {
     "drivers.map.MapError": USAGE,
     "drivers.dump.DumpError": USAGE,
-    "hw_sim.site.SiteError": USAGE,
-    "hw_sim.wire.PortProblem": PORT,
+    "hw_sim.sitefile.SiteError": USAGE,
+    "hw_sim.port.PortProblem": PORT,
 }
 
 

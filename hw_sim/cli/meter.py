@@ -70,7 +70,7 @@ def command(
     and sun; or it serves a register dump as it is.
     """
     from drivers.map import load
-    from hw_sim import site
+    from hw_sim import site, sitefile
     from hw_sim.home import Household
     from hw_sim.sun import Roof
 
@@ -95,7 +95,7 @@ def command(
     start_ms = time.time_ns() // 1_000_000
     if start is not None:
         start_ms = int(start.replace(tzinfo=dt.UTC).timestamp() * 1000)
-    found = site.load_faults(faults, ("meter",)) if faults else ()
+    found = sitefile.load_faults(faults, ("meter",)) if faults else ()
     from hw_sim.cli.serve import serve
 
     serve(site.Site(seed, start_ms, speed, (home,), (line,), found), plain)

@@ -16,7 +16,7 @@ def command(file: Path, check: bool, plain: bool) -> None:
 
     docs/simulator.md describes the file.
     """
-    from hw_sim.site import load
+    from hw_sim.sitefile import load
 
     site = load(file)
     if check:

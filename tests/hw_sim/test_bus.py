@@ -10,13 +10,14 @@ from drivers.bus import Bus, MeterConfig
 from drivers.map import load
 from drivers.modbus import Endpoint, SerialEndpoint, TcpEndpoint
 from drivers.reading import Reading, Value
-from hw_sim.encode import MILLION, is_counter
+from hw_sim.encode import MILLION
 from hw_sim.faults import Fault
 from hw_sim.home import Household
 from hw_sim.line import LineTiming
 from hw_sim.running import Running
 from hw_sim.site import Device, Line, Site
 from hw_sim.sun import Roof
+from hw_sim.words import is_counter
 
 START_MS = 1_782_036_000_000
 HOME = Household("home", 1, 3, 100, Roof(5_000, 4_600))

@@ -11,12 +11,13 @@ from drivers.map import MeterMap, Register, load, names
 from drivers.plan import RTU_OVERHEAD_BYTES, TCP_OVERHEAD_BYTES, plan
 from drivers.reading import Block
 from hw_sim import frames
-from hw_sim.encode import Points, is_counter
+from hw_sim.encode import Points
 from hw_sim.home import Battery, Household
 from hw_sim.line import LineTiming
 from hw_sim.running import Running, Shown
 from hw_sim.site import Device, Line, Site
 from hw_sim.sun import Roof
+from hw_sim.words import is_counter
 from tests.hw_sim.lines import PtyLine, TcpLine, read_pdu
 
 # 2026-06-21T10:00:00Z: the sun shines, so powers have both signs and every phase another one.

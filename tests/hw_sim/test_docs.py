@@ -10,7 +10,7 @@ from hw_sim.cli.meter import command as meter
 from hw_sim.cli.site import command as site
 from hw_sim.faults import KINDS
 from hw_sim.running import Running
-from hw_sim.site import load
+from hw_sim.sitefile import load
 
 TOP = Path(__file__).parent.parent.parent
 TEXT = (TOP / "docs" / "simulator.md").read_text()

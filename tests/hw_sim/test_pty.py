@@ -124,15 +124,15 @@ def test_a_request_with_a_pause_in_it_is_no_request() -> None:
 
 
 def test_a_request_in_two_writes_without_a_pause_is_one() -> None:
-    with line(LineTiming(1200), Station("one", 1, Ramp())) as port:  # a character takes 8 ms, so no pause is long
-        client = PtyLine(port.path, 1200)
+    with line(LineTiming(600), Station("one", 1, Ramp())) as port:  # a character takes 17 ms, so no pause is long
+        client = PtyLine(port.path, 600)
         request = frames.rtu(frames.Adu(1, read_pdu(1, 1)))
         began = time.monotonic()
         client.send(request[:4])
         time.sleep(0.005)  # so that they arrive as two
         client.send(request[4:])
         assert client.receive(7) == frames.rtu(frames.Adu(1, answer_pdu(words(1, 1))))
-        assert time.monotonic() - began >= exchange_s(LineTiming(1200), 1, 0) - EARLY_S
+        assert time.monotonic() - began >= exchange_s(LineTiming(600), 1, 0) - EARLY_S
         client.close()
 
 

@@ -20,7 +20,8 @@ from hw_sim.faults import Fault
 from hw_sim.home import Battery, Household
 from hw_sim.line import LineTiming
 from hw_sim.running import Running
-from hw_sim.site import Device, Line, SiteError, load
+from hw_sim.site import Device, Line
+from hw_sim.sitefile import SiteError, load
 from hw_sim.sun import Roof
 from hw_sim.wire import PortProblem
 from tests.hw_sim.lines import PtyLine, TcpLine, opened, read_pdu

@@ -143,15 +143,18 @@ def test_a_serial_gateway_takes_the_time_of_its_line() -> None:
 
 
 def test_a_dead_device_closes_and_refuses_connections_until_it_lives_again() -> None:
-    with serving(Station("one", 1, Ramp(), faults=[Fault("dead", from_s=0.15, until_s=0.5)])) as port:
+    now = [100.0]
+    wire = Wire(monotonic=lambda: now[0])
+    port = wire.tcp("127.0.0.1", 0, [Station("one", 1, Ramp(), faults=[Fault("dead", from_s=10, until_s=20)])])
+    with wire:
         before = TcpLine(port.port)
         assert before.ask(1, read_pdu(1, 1)) == answer_pdu(words(1, 1))
-        time.sleep(0.25)
+        now[0] = 110.0
         during = TcpLine(port.port)
         assert during.receive(1) == b""
         before.send(frames.mbap(frames.Adu(1, read_pdu(1, 1))))
         assert before.receive(1) == b""
-        time.sleep(0.35)
+        now[0] = 120.0
         with opened(TcpLine(port.port)) as after:
             assert after.ask(1, read_pdu(1, 1)) == answer_pdu(words(1, 1))
         before.close()
