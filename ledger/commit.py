@@ -28,6 +28,10 @@ class LedgerProblem(Exception):
         self.waiting_helps = waiting_helps
 
 
+class ChainBroken(LedgerProblem):
+    """Commits are not what they were. Whose move: whoever keeps the ledger's disk and backups."""
+
+
 class NotCommitted(Exception):
     """A batch was refused; the sender's move.
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from ledger.commit import LedgerProblem, NotCommitted, Outcome, Receipted, Submission
+from ledger.commit import ChainBroken, LedgerProblem, NotCommitted, Outcome, Receipted, Submission
 from ledger.rules import Accepted, Exists, Fork, Gateway, Refused, Stream, judge
 from signer import receipt as receipts
 from signer.batch import Batch
@@ -263,19 +263,19 @@ class LedgerFile:
         """Recompute the chain of the last ``blocks`` commits, of all by default.
 
         Raises:
-            LedgerProblem: names the first block that is not what it was.
+            ChainBroken: names the first block that is not what it was.
         """
         last, _ = self.last()
         start = max(0, last - blocks) if blocks is not None else 0
         row = self._sql.execute("SELECT txid FROM batches WHERE block = ?", (start,)).fetchone()
         if start and row is None:
-            raise LedgerProblem(f"{self.path}: block {start} is missing")
+            raise ChainBroken(f"{self.path}: block {start} is missing")
         before, due = (bytes(row[0]) if row else _BEFORE_THE_FIRST), start + 1
         for commit in self.commits(start):
             if commit.block != due:
-                raise LedgerProblem(f"{self.path}: block {due} is missing")
+                raise ChainBroken(f"{self.path}: block {due} is missing")
             if sha256(commit.root + before).digest() != commit.transaction:
-                raise LedgerProblem(f"{self.path}: block {commit.block} is not what was committed")
+                raise ChainBroken(f"{self.path}: block {commit.block} is not what was committed")
             before, due = commit.transaction, due + 1
 
     def _check_chain(self) -> None:

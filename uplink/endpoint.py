@@ -5,8 +5,8 @@ Opens no connection: makes the TLS settings and puts errors into our words.
 Rules
 - TLS 1.3 at least, host name checked, certificates on both sides.
 - Each way to fail has one message with the address and the file concerned, and one advice.
-- Under TLS 1.3 a broker refuses a client certificate only after the handshake: it shows as a connection that breaks
-  with an alert before the broker has answered CONNECT.
+- Under TLS 1.3 a broker refuses a client certificate after our side of the handshake is done: an alert instead of an
+  answer.
 """
 
 from __future__ import annotations
@@ -113,6 +113,8 @@ def unreachable(endpoint: Endpoint, error: Exception) -> Unreachable:
             return BrokerUntrusted(f"{where} does not speak TLS 1.3 ({error.reason})").advise(
                 "set 'tls_version tlsv1.3' in the broker, and mqtt.port to its TLS port"
             )
+        if "_ALERT_" in (error.reason or ""):
+            return _refused_certificate(endpoint, error.reason)
         return BrokerAway(f"the TLS handshake with {where} failed: {error.reason or error}").advise(
             "set mqtt.port to the broker's TLS port"
         )
@@ -128,8 +130,26 @@ def unreachable(endpoint: Endpoint, error: Exception) -> Unreachable:
     return BrokerAway(f"{where} cannot be reached: {reason}")
 
 
-def disconnected(endpoint: Endpoint, from_broker: bool, reason: int, words: str, trouble: str) -> Unreachable:
-    """What the end of a connection means; ``trouble`` is what the socket said before the broker had admitted us."""
+def _refused_certificate(endpoint: Endpoint, alert: str) -> NotAdmitted:
+    """What a TLS alert about our certificate means (RFC 8446 section 6.2)."""
+    ours = f"{endpoint.address} refuses our certificate {endpoint.certificate}"
+    if "EXPIRED" in alert:
+        return NotAdmitted(f"{ours}: it has expired").advise(
+            "have a new certificate issued; check the clocks of both machines"
+        )
+    if "UNKNOWN_CA" in alert:
+        return NotAdmitted(f"{ours}: it does not know its issuer").advise(
+            "have the broker trust the CA that issued it (cafile), or use the certificate that its CA issued"
+        )
+    if "REVOKED" in alert:
+        return NotAdmitted(f"{ours}: it has been revoked").advise("have a new certificate issued, and ask why")
+    return NotAdmitted(f"{ours}: {alert.rpartition('_ALERT_')[2].lower().replace('_', ' ')}").advise(
+        "look at the broker's log"
+    )
+
+
+def disconnected(endpoint: Endpoint, from_broker: bool, reason: int, words: str) -> Unreachable:
+    """What the end of a connection means; ``from_broker``: it said so, with this reason code."""
     where, who = endpoint.address, endpoint.client_id
     if from_broker:
         if reason == _TAKEN_OVER:
@@ -141,17 +161,6 @@ def disconnected(endpoint: Endpoint, from_broker: bool, reason: int, words: str,
         if reason == _PACKET_TOO_LARGE:
             return TooLarge(f"{where} found a message of {who} too large").advise("raise max_packet_size in the broker")
         return BrokerAway(f"{where} ended the connection of {who}: {words}")
-    lowered = trouble.lower()
-    if "alert" in lowered and "expired" in lowered:
-        return NotAdmitted(f"{where} refuses our certificate {endpoint.certificate}: it has expired").advise(
-            "have a new certificate issued; check the clocks of both machines"
-        )
-    if "alert" in lowered and "unknown ca" in lowered:
-        return NotAdmitted(
-            f"{where} refuses our certificate {endpoint.certificate}: it does not know its issuer"
-        ).advise("have the broker trust the CA that issued it (cafile), or use the certificate that its CA issued")
-    if "alert" in lowered:
-        return NotAdmitted(f"{where} refuses our certificate {endpoint.certificate}: {trouble}")
     return BrokerAway(f"the connection to {where} broke").advise(
         f"when it keeps breaking, look for a second client called {who}, which mosquitto 2.0 does not report to us;"
         " the broker's log says more"

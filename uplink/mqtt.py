@@ -17,7 +17,9 @@ Rules
 from __future__ import annotations
 
 import queue
+import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -44,6 +46,8 @@ WINDOW = 20
 OVERHEAD_BYTES = 512
 # A broker that takes longer to read our DISCONNECT is not read to: the socket is shut.
 _GOODBYE_S = 1.0
+# Longest wait for the broker's word on our certificate; normally it comes at once, on a slow mobile line later.
+_VERDICT_S = 1.0
 
 _SERVER_TROUBLE = {0x88, 0x89, 0x97, 0x9F}  # unavailable, busy, quota exceeded, connection rate exceeded: waiting helps
 _NO_SUBSCRIBERS = 0x10
@@ -110,7 +114,6 @@ class Connection:
         self._waiting: list[Event] = []  # arrived while we waited for something else
         self._network_alive: Callable[[], bool] | None = None  # of paho's thread, known since its first callback
         self._ended = threading.Event()
-        self._trouble = ""  # paho's last word before the broker answered
         self._lost: Unreachable | None = None
         self._client = self._make_client()
 
@@ -140,7 +143,6 @@ class Connection:
         except Unreachable:
             self.close()
             raise
-        self._client.on_log = None
 
     def subscribe(self, filters: tuple[str, ...], timeout_s: float) -> None:
         """Subscribe with QoS 1.
@@ -224,7 +226,7 @@ class Connection:
             manual_ack=True,
         )
         client.max_inflight_messages_set(0)  # the window is ours: paho never holds a message back to send it later
-        client.on_log = self._on_log
+        client.on_socket_open = self._await_verdict
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -232,9 +234,23 @@ class Connection:
         client.on_message = self._on_message
         return client
 
-    def _on_log(self, _client: Client, _data: Any, level: int, words: str) -> None:
-        if level in (LogLevel.MQTT_LOG_ERR, LogLevel.MQTT_LOG_WARNING):
-            self._trouble = words
+    def _await_verdict(self, _client: Client, _data: Any, sock: Any) -> None:
+        """Let the broker judge our certificate before CONNECT goes out; runs inside :meth:`open`, not on paho's thread.
+
+        Under TLS 1.3 our side of the handshake ends before the broker has seen our certificate. Its session tickets say
+        that it is content, an alert that it is not; had we sent something meanwhile, a reset could swallow the alert.
+
+        Raises:
+            OSError: the connection was refused.
+        """
+        if isinstance(sock, ssl.SSLSocket) and select.select([sock], [], [], _VERDICT_S)[0]:
+            try:
+                said = sock.recv(1)
+            except ssl.SSLWantReadError:
+                return
+            raise ConnectionAbortedError(
+                "it speaks before it is spoken to, so it is no MQTT broker" if said else "closed"
+            )
 
     def _on_connect(
         self, _client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
@@ -251,7 +267,7 @@ class Connection:
         self, _client: Client, _data: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None
     ) -> None:
         from_broker = flags.is_disconnect_packet_from_server
-        self._events.put(Lost(disconnected(self.endpoint, from_broker, reason.value, str(reason), self._trouble)))
+        self._events.put(Lost(disconnected(self.endpoint, from_broker, reason.value, str(reason))))
         self._ended.set()
 
     def _on_subscribe(

@@ -9,7 +9,7 @@
 
 Exit codes
     0    done; a running peer was told to stop (SIGTERM)
-    1    the ledger's chain is not whole (``show --check``)
+    1    the ledger's chain is not whole (every command looks at its end, ``show --check`` at all of it)
     2    wrong arguments, or a file that is not what the command needs
     3    the configuration, a key or a certificate is missing or wrong
     6    the ledger cannot be used
@@ -77,7 +77,7 @@ class Commands(click.Group):
 
 def _code_of(error: Exception) -> Exit | None:
     """Exit code of a known error; None: a bug."""
-    from ledger.commit import LedgerProblem
+    from ledger.commit import ChainBroken, LedgerProblem
     from ledger.config import ConfigError
 
     if isinstance(error, Refused):
@@ -85,7 +85,7 @@ def _code_of(error: Exception) -> Exit | None:
     if isinstance(error, ConfigError):
         return Exit.CONFIG
     if isinstance(error, LedgerProblem):
-        return Exit.LEDGER
+        return Exit.DOES_NOT_HOLD if isinstance(error, ChainBroken) else Exit.LEDGER
     return Exit.USAGE if isinstance(error, OSError) and error.filename is not None else None
 
 

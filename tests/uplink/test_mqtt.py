@@ -221,7 +221,7 @@ def test_the_same_client_twice(broker: Broker) -> None:
 def test_a_broker_that_says_why_it_ends_a_connection(
     broker: Broker, reason: int, kind: type[Unreachable], waiting_helps: bool
 ) -> None:
-    error = disconnected(broker.gateway("alpha"), True, reason, "its words", "")
+    error = disconnected(broker.gateway("alpha"), True, reason, "its words")
     assert type(error) is kind
     assert error.waiting_helps is waiting_helps
 
