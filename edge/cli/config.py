@@ -11,6 +11,7 @@ import click
 
 from edge.cli import where
 from edge.cli.exits import Exit
+from edge.cli.table import some
 
 if TYPE_CHECKING:
     from drivers.table import Problem
@@ -22,7 +23,7 @@ def command() -> None:
     """The configuration: docs/example.toml names every setting."""
 
 
-@command.command("check")
+@command.command("check", short_help="Check the configuration whole.")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @where.option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -71,7 +72,7 @@ def _tell(
     for each in loads:
         name = "" if each.bus in each.words else f"{each.bus}: "
         print(f"{name}the plan {each.words} ({each.share * 100:.1f} % busy)")
-    print(f"{path}: {_count(len(problems), 'error') if problems else 'ok'}{_and(warnings)}")
+    print(f"{path}: {some(len(problems), 'error') if problems else 'ok'}{_and(warnings)}")
     return code
 
 
@@ -79,9 +80,5 @@ def _entry(problem: Problem) -> dict[str, str]:
     return {"place": problem.place, "value": problem.value, "words": problem.words, "advice": problem.advice}
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number != 1 else ''}"
-
-
 def _and(warnings: Sequence[Problem]) -> str:
-    return f", {_count(len(warnings), 'warning')}" if warnings else ""
+    return f", {some(len(warnings), 'warning')}" if warnings else ""

@@ -30,5 +30,5 @@ def command(model: str, file: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"model": model, "values": values.entries(found, points)}))
         return
-    print(f"{meter_map.manufacturer} {meter_map.model} ({model}), registers of {file}")
+    print(f"{meter_map.manufacturer} {meter_map.model}")
     values.show(found, points)

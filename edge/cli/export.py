@@ -11,6 +11,7 @@ import click
 from edge.cli import where
 from edge.cli.exits import Exit, Refused
 from edge.cli.progress import percent
+from edge.cli.table import some
 
 
 @click.command("export", short_help="Write the evidence into a folder.")
@@ -41,5 +42,5 @@ def command(out: Path, config_path: Path | None, as_json: bool) -> None:
         counts = {name: getattr(written, name) for name in ("streams", "statements", "pruned", "receipts")}
         print(json.dumps({"folder": str(out), **counts}))
         return
-    print(f"{out}: {written.statements:,} statements, {written.receipts:,} receipts, {written.streams:,} streams")
+    print(f"{out}: {some(written.statements, 'statement')}, {some(written.receipts, 'receipt')}")
     print(f"next: aigeco verify {out}")

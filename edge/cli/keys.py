@@ -17,7 +17,7 @@ def command() -> None:
     """The gateway's key: created once, never silently, never overwritten."""
 
 
-@command.command("create")
+@command.command("create", short_help="Create the key that signs.")
 @click.argument("uri", required=False)
 @where.option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

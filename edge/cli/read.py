@@ -153,7 +153,7 @@ def _show(meter_map: MeterMap, answer: Answer, place: str, word_order: str | Non
         print(json.dumps(shape))
         return
     serial = f", serial number {answer.identity.serial}" if answer.identity and answer.identity.serial else ""
-    print(f"{meter_map.manufacturer} {meter_map.model}, {place}{serial}")
+    print(f"{meter_map.manufacturer} {meter_map.model}\n{place}{serial}")
     values.show(found, concrete.points)
     print(f"read in {answer.window_ms} ms, registers in {len(answer.blocks)} requests")
 

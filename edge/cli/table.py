@@ -21,6 +21,11 @@ def grouped(number: str) -> str:
     return f"{sign}{int(whole):,}{dot}{fraction}"
 
 
+def some(count: int, noun: str) -> str:
+    """``1 receipt``, ``1,234 receipts``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def on_the_point(numbers: Sequence[str]) -> list[str]:
     """Numbers padded so that their decimal points stand under each other; other text ends before the point."""
     fractions = [number.partition(".")[1:] for number in numbers]
@@ -46,33 +51,43 @@ def show(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
     """Print a table; columns named in ``right`` are aligned to the right, columns without any content are left out."""
     kept = [column for column in range(len(headings)) if any(row[column] for row in rows)]
     headings = [headings[column] for column in kept]
-    rows = [[row[column] for column in kept] for row in rows]
+    lines = aligned(headings, [[row[column] for column in kept] for row in rows], right)
     if sys.stdout.isatty():
-        _rich(headings, rows, right)
+        _rich(lines)
     else:
-        print("\n".join(plain(headings, rows, right)))
+        print("\n".join(plain(lines)))
 
 
-def plain(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> list[str]:
-    """The table's lines as text, each column as wide as its widest cell, no trailing blanks."""
+def plain(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned cells as lines of text, without trailing blanks."""
+    return [_GAP.join(line).rstrip() for line in lines]
+
+
+def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> list[list[str]]:
+    """Headings and rows, each cell as wide as the widest of its column."""
     wide = [max(len(row[column]) for row in [headings, *rows]) for column in range(len(headings))]
     return [
-        _GAP.join(
+        [
             cell.rjust(width) if heading in right else cell.ljust(width)
             for cell, width, heading in zip(row, wide, headings, strict=True)
-        ).rstrip()
+        ]
         for row in [headings, *rows]
     ]
 
 
-def _rich(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
+def _rich(lines: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    headings, *rows = lines
+    table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in right else "left", no_wrap=True)
+        table.add_column(Text(heading), no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(table, overflow="ignore", crop=False)
+    console = Console(highlight=False)
+    # A figure that is cut off misleads: on a narrow terminal the line runs over its edge instead.
+    needed = sum(len(cell) + len(_GAP) for cell in headings)
+    console.width = max(console.width, needed)
+    console.print(table)

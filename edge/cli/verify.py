@@ -11,6 +11,7 @@ import click
 
 from edge.cli.exits import Exit
 from edge.cli.progress import percent
+from edge.cli.table import some
 
 if TYPE_CHECKING:
     from signer.verify import Report
@@ -50,15 +51,15 @@ def _lines(report: Report) -> Iterator[str]:
     if report.failures_total > len(report.failures):
         yield f"does not hold: {report.failures_total - len(report.failures):,} more"
     gateways = len({stream.gateway for stream in report.streams})
-    yield f"{_some(report.statements, 'statement')} of {_some(gateways, 'gateway')}, {_slots(report)}"
+    yield f"{some(report.statements, 'statement')} of {some(gateways, 'gateway')}, {_slots(report)}"
     if report.pruned:
-        yield f"{_some(report.pruned, 'statement')} more known by their sid only, their bytes pruned after commitment"
+        yield f"{some(report.pruned, 'statement')} more known by their sid only, their bytes pruned after commitment"
     yield from (
-        f"{_some(tally.receipts, 'receipt')} of {organisation} over {_some(tally.statements, 'statement')}"
+        f"{some(tally.receipts, 'receipt')} of {organisation} over {some(tally.statements, 'statement')}"
         for organisation, tally in sorted(report.receipts.items())
     )
     if report.unreceipted:
-        yield f"{_some(report.unreceipted, 'statement')} without a receipt yet"
+        yield f"{some(report.unreceipted, 'statement')} without a receipt yet"
     yield from _remarks(report)
     yield _verdict(report)
 
@@ -69,27 +70,23 @@ def _slots(report: Report) -> str:
     read, failed = sum(point.read for point in points), sum(point.failed for point in points)
     gap = sum(point.gap for point in points)
     if missing:
-        return f"{_some(missing, 'slot')} of {expected:,} not accounted for"
+        return f"{some(missing, 'slot')} of {expected:,} not accounted for"
     return f"every slot accounted for ({expected:,}: {read:,} read, {failed:,} failed, {gap:,} in signed gaps)"
 
 
 def _remarks(report: Report) -> Iterator[str]:
     """What an auditor should know although it is no failure."""
     if report.undated:
-        yield f"{_some(report.undated, 'statement')} with an unsure clock: their certificate could not be dated"
+        yield f"{some(report.undated, 'statement')} with an unsure clock: their certificate could not be dated"
     for kind, count in sorted(report.unknown_kinds.items()):
-        yield f"{_some(count, 'statement')} of unknown kind {kind}: chain and signature hold, the rest was not read"
+        yield f"{some(count, 'statement')} of unknown kind {kind}: chain and signature hold, the rest was not read"
     if report.missing_maps:
-        yield f"{_some(len(report.missing_maps), 'register map')} named but not in the folder: {report.missing_maps[0]}"
+        yield f"{some(len(report.missing_maps), 'register map')} named but not in the folder: {report.missing_maps[0]}"
 
 
 def _verdict(report: Report) -> str:
     if not report.ok:
-        return f"does NOT hold: {_some(report.failures_total, 'failure')}"
+        return f"does NOT hold: {some(report.failures_total, 'failure')}"
     if report.trust == "self-supplied":
         return "holds, by trust anchors that the folder brings itself (--trust DIR2 takes them from elsewhere)"
     return "holds, by trust anchors from elsewhere"
-
-
-def _some(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -16,7 +16,7 @@ def test_what_is_exported_holds(aigeco: Aigeco, site: Any, evidence: Any, tmp_pa
     assert exported.code == 0, exported.err
     assert exported.err == ""
     assert exported.out.splitlines() == [
-        f"{out}: {len(evidence.statements)} statements, 1 receipts, 1 streams",
+        f"{out}: {len(evidence.statements)} statements, 1 receipt",
         f"next: aigeco verify {out}",
     ]
     assert (out / "statements.cborseq").read_bytes() == b"".join(each.data for each in evidence.statements)

@@ -79,8 +79,9 @@ def test_the_technician_s_table(aigeco: Aigeco, serve: Serve) -> None:
     address = serve(sdm630())
     shown = aigeco("read", "eastron_sdm630", "--tcp", address, "--unit", 1)
     assert shown.code == 0, shown.err
-    first, columns, *rows, last = shown.out.splitlines()
-    assert first == f"Eastron SDM630 (Modbus V1/V2), unit 1 on {address}, serial number 2107345"
+    model, place, columns, *rows, last = shown.out.splitlines()
+    assert model == "Eastron SDM630 (Modbus V1/V2)"
+    assert place == f"unit 1 on {address}, serial number 2107345"
     assert columns.split()[:4] == ["quantity", "value", "unit", "obis"]
     energy = next(row for row in rows if row.startswith("active energy import "))
     assert re.search(r" 9,123,510 +Wh +1\.8\.0$", energy)
@@ -98,7 +99,7 @@ def test_a_device_with_several_points_names_them(aigeco: Aigeco, serve: Serve, t
     values = json.loads(shown.out)["values"]
     assert {entry["point"] for entry in values} == {"pv", "grid"}
     table = aigeco("read", "goodwe_et", "--tcp", address)
-    assert table.out.splitlines()[1].split()[0] == "point"
+    assert table.out.splitlines()[2].split()[0] == "point"
 
 
 def test_a_device_that_has_no_values_now_has_answered(aigeco: Aigeco, serve: Serve) -> None:

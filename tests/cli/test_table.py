@@ -1,10 +1,18 @@
 """Numbers and tables as a person reads them."""
 
+import contextlib
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.cli.table import age, grouped, on_the_point, plain
+from edge.cli.table import age, aligned, grouped, on_the_point, plain
 
 
 @pytest.mark.parametrize(
@@ -44,5 +52,34 @@ def test_age(seconds: float, shown: str) -> None:
 
 
 def test_a_table_is_plain_and_has_no_trailing_blanks() -> None:
-    lines = plain(("meter", "age", "state"), [("main", "5 s", ""), ("inverter", "12 min", "silent")], right=("age",))
+    rows = [("main", "5 s", ""), ("inverter", "12 min", "silent")]
+    lines = plain(aligned(("meter", "age", "state"), rows, right=("age",)))
     assert lines == ["meter        age  state", "main         5 s", "inverter  12 min  silent"]
+
+
+PROGRAM = """
+from edge.cli.table import on_the_point, show
+numbers = on_the_point(["9,123,510", "-0.08", "230.2"])
+rows = [(f"quantity {n}", number, "Wh", "", "") for n, number in enumerate(numbers)]
+show(("quantity", "value", "unit", "point", "flags"), rows, right=("value",))
+"""
+
+
+@pytest.mark.parametrize("columns", [80, 12])
+def test_a_terminal_gets_the_same_cells(columns: int) -> None:
+    """Under a pseudo-terminal, also one that is far too narrow: nothing is cut off, nothing moves."""
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm", "COLUMNS": str(columns)}
+    command = [sys.executable, "-c", PROGRAM]
+    plain_text = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    master, slave = pty.openpty()
+    with subprocess.Popen(command, env=environment, stdin=slave, stdout=slave) as process:
+        os.close(slave)
+        seen = b""
+        with contextlib.suppress(OSError):  # a terminal whose other end closed says so with EIO
+            while data := os.read(master, 4096):
+                seen += data
+    os.close(master)
+    assert process.returncode == 0
+    assert b"\x1b[1m" in seen
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", seen.decode()).splitlines()]
+    assert lines == plain_text.splitlines()
