@@ -256,8 +256,9 @@ def _facts(der: bytes) -> _Facts:
 
 def _read(der: bytes) -> _Facts:
     certificate = x509.load_der_x509_certificate(der)
-    if _der(certificate) != der:
-        raise Untrusted("a certificate with something behind it")
+    if _der(certificate) != der or not der.endswith(b"\0" + certificate.signature):
+        # The library lets the bit string of the signature end inside a byte.
+        raise Untrusted("a certificate that is not in its one form (DER)")
     key = certificate.public_key()
     name = certificate.subject.rfc4514_string()[:_MAX_SUBJECT]
     subject = "".join(letter if letter.isprintable() else "?" for letter in name)
