@@ -127,8 +127,9 @@ class Bus:
 
     def _take(self, meter: Meter) -> tuple[float, list[Block]]:
         """When the set began, and its words; no words when there is nothing to ask for."""
-        self._assure(meter)
-        if meter.checked != self.connections:
+        if meter.guard.doubt is not None:
+            self._assure(meter)
+        if meter.checked != self._talk.connections:
             self._check_serial(meter)
         if meter.exchanged:
             meter.status = Status.EXCHANGED
@@ -140,8 +141,7 @@ class Bus:
             meter.lay_out(meter.map)
         refusals = 0
         while True:
-            self._talk.pause(meter)
-            began = self._monotonic()
+            began = self._talk.pause(meter)
             blocks: list[Block] = []
             for request in meter.plan:
                 try:
@@ -249,7 +249,8 @@ class Bus:
     def _succeed(self, meter: Meter) -> None:
         guard = meter.guard
         meter.counters.latency_s = guard.latency_s
-        meter.counters.trouble = ""
+        if meter.counters.trouble:
+            meter.counters.trouble = ""
         if guard.failures:
             if self._alone(guard):
                 for other in self._guards.values():

@@ -83,11 +83,10 @@ class Guard:
     def answered(self, now: float, latency_s: float) -> None:
         """The unit answered a request; latency without the frames' own time."""
         self.heard_at = now
-        if latency_s > self.latency_s:  # up fast and down slowly: too short a timeout costs a reading
-            self.latency_s += (latency_s - self.latency_s) / 2
-        else:
-            self.latency_s += (latency_s - self.latency_s) / 8
-        self.timeout_s = min(max(TIMEOUT_PER_LATENCY * self.latency_s, self.least_s), self.most_s)
+        change_s = latency_s - self.latency_s
+        # Up fast and down slowly: too short a timeout costs a reading. Never below 0: a pty outruns its baud rate.
+        latency_s = self.latency_s = max(0.0, self.latency_s + change_s * (0.5 if change_s > 0 else 0.125))
+        self.timeout_s = min(max(TIMEOUT_PER_LATENCY * latency_s, self.least_s), self.most_s)
 
     def succeeded(self) -> None:
         """A read of the unit is complete."""

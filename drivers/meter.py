@@ -20,6 +20,8 @@ from drivers.plan import Request, plan, split
 from drivers.reading import Block, Reading, Status
 
 PLAIN = Overrides()
+# The status of a device that answers and calls all of its quantities "not available", as an inverter does at night.
+NO_VALUES = Status.NOT_PRESENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ class Meter:
         guard: of its unit; shared by meters that share a unit.
         counters: what happened so far.
         map: its map with concrete addresses.
+        min_delay_s: its pause between requests.
         plan: the requests of one reading.
         identity: None until it was identified.
         serial: where its serial number is, None when nobody knows.
@@ -142,6 +145,7 @@ class Meter:
     def lay_out(self, meter_map: MeterMap) -> None:
         """Plans the whole map, refused ranges included."""
         self.map = meter_map
+        self.min_delay_s = meter_map.min_delay_ms / 1000
         self.refused_at: float | None = None
         self._plan(plan(meter_map, self._overhead_bytes))
 
@@ -160,12 +164,15 @@ class Meter:
     def readings(self, slot_ms: int, blocks: Sequence[Block], window_ms: int) -> tuple[Reading, ...]:
         """What the words of one set of requests say."""
         decoded = decode(self.map, blocks, self.config.overrides)
+        if len(self._points) == 1:
+            point = self._points[0]
+            found = values(decoded, point.name)
+            return (Reading(point.sub, slot_ms, None if found else NO_VALUES, found, window_ms, tuple(blocks)),)
         readings = []
         for point in self._points:
             found = values(decoded, point.name)
             used = tuple(blocks) if point.blocks is None else tuple([blocks[index] for index in point.blocks])
-            # An inverter at night calls all of its quantities "not available".
-            readings.append(Reading(point.sub, slot_ms, None if found else Status.NOT_PRESENT, found, window_ms, used))
+            readings.append(Reading(point.sub, slot_ms, None if found else NO_VALUES, found, window_ms, used))
         return tuple(readings)
 
     def nothing(self, slot_ms: int, window_ms: int | None) -> tuple[Reading, ...]:

@@ -88,11 +88,13 @@ class Talk:
             meter.guard.next_at = max(meter.guard.next_at, now + meter.map.connect_delay_ms / 1000)
         return ""
 
-    def pause(self, meter: Meter) -> None:
-        """Waits until the meter may be asked."""
-        wait_s = meter.guard.next_at - self._monotonic()
-        if wait_s > 0:
-            self._sleep(wait_s)
+    def pause(self, meter: Meter) -> float:
+        """Waits until the meter may be asked; the time it is then."""
+        now = self._monotonic()
+        if meter.guard.next_at > now:
+            self._sleep(meter.guard.next_at - now)
+            now = self._monotonic()
+        return now
 
     def ask(self, meter: Meter, request: Request, probing: bool = False) -> bytes:
         """The words of one request.
@@ -101,14 +103,14 @@ class Talk:
             ModbusError: there are none; the line is quiet and the unit in doubt, unless it answered that it will not.
         """
         guard, counters = meter.guard, meter.counters
-        self.pause(meter)
+        sent = self.pause(meter)
         if not probing:
             guard.asked.add(request.count)
         counters.requests += 1
-        travel_s = self._travel_s(request)
-        sent = self._monotonic()
+        travel_s = self._travel_s(request) if self._serial is not None else 0.0
+        patience_s = guard.patience_s() if guard.failures else guard.timeout_s
         try:
-            words = self._wire.read(meter.config.unit, request, guard.patience_s() + travel_s)
+            words = self._wire.read(meter.config.unit, request, patience_s + travel_s)
         except ModbusError as error:
             counters.count(error)
             self._settle(meter, request, error)
@@ -116,8 +118,8 @@ class Talk:
         now = self._monotonic()
         counters.answers += 1
         self._silence = 0
-        guard.answered(now, max(0.0, now - sent - travel_s))
-        guard.next_at = now + meter.map.min_delay_ms / 1000
+        guard.answered(now, now - sent - travel_s)
+        guard.next_at = now + meter.min_delay_s
         return words
 
     def probe(self, meter: Meter, sharing: Iterable[Meter]) -> None:
@@ -150,7 +152,7 @@ class Talk:
     def _settle(self, meter: Meter, request: Request, error: ModbusError) -> None:
         """After a failed request: can its answer still come, and is the line fit for the next one?"""
         now = self._monotonic()
-        meter.guard.next_at = now + meter.map.min_delay_ms / 1000
+        meter.guard.next_at = now + meter.min_delay_s
         if isinstance(error, ExceptionAnswer) and not from_gateway(error):
             self._silence = 0
             return
@@ -164,9 +166,8 @@ class Talk:
                 self._wire.drain(request_time_s(request, baud, bits))
 
     def _travel_s(self, request: Request) -> float:
-        """What the frames themselves take."""
-        if self._serial is None:
-            return 0.0
+        """What the frames themselves take on a serial line."""
+        assert self._serial is not None
         return request_time_s(request, self._serial.baud, self._serial.bits_per_char)
 
 

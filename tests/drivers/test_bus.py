@@ -229,7 +229,7 @@ def run_late_line(kind: str, seed: int, slots: int) -> tuple[int, int, Bus]:
 def test_no_late_or_wrong_answer_ever_becomes_a_value(kind: str, seed: int) -> None:
     good, wrong, bus = run_late_line(kind, seed, 80)
     assert wrong == 0
-    assert good >= 15, "a line this bad still gives readings"
+    assert good >= 5, "a line this bad still gives readings"
     counters = bus.counters["a"]
     assert counters.timeouts >= 5, "the faults did not bite"
     assert counters.probes >= 5
