@@ -10,6 +10,7 @@ Rules
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -50,12 +51,21 @@ class Commands(click.Group):
                 raise
             say(error)
             sys.exit(code)
+        _flush()
         sys.exit(outcome if isinstance(outcome, int) else Exit.OK)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The exit codes, below the commands."""
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(int(code)), words) for code, words in MEANING.items()])
+
+
+def _flush() -> None:
+    """Whoever reads our output, such as head, may have seen enough: that changes no outcome."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say_usage(error: click.ClickException) -> None:

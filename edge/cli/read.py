@@ -75,7 +75,7 @@ def command(model: str, word_order: str | None, as_json: bool, **options: Any) -
     unit = where.unit_id(meter_map)
     try:
         answer = _ask(meter_map, where.endpoint(meter_map), unit, word_order)
-        _check(answer, f"unit {unit} on {where.name}", meter_map)
+        _check(answer, f"unit {unit} on {where.name}", meter_map, where.rtu)
     except Exception as error:
         if code_of(error) != Exit.METER:
             raise
@@ -101,31 +101,37 @@ def _ask(meter_map: MeterMap, endpoint: Endpoint, unit: int, word_order: str | N
         time.sleep(meter_map.connect_delay_ms / 1000)  # the bus sees to it only where it opened the line itself
         identity = bus.identify(_METER)
         readings = bus.read(_METER, time.time_ns() // 1_000_000)
-        return Answer(identity, readings, bus.counters[_METER].trouble)
+        return Answer(identity, readings, bus.counters[_METER].trouble.removeprefix(f"{endpoint}: "))
     finally:
         bus.close()
 
 
-def _check(answer: Answer, place: str, meter_map: MeterMap) -> None:
+def _check(answer: Answer, place: str, meter_map: MeterMap, rtu: bool) -> None:
     """Raises Refused when no registers came. A device that has no values now, as an inverter at night, has said so."""
     if answer.blocks:
         return
     status = next((reading.status for reading in answer.readings if reading.status is not None), 0)
-    words, advice = _failure(status, meter_map)
-    trouble = f" ({answer.trouble})" if answer.trouble else ""
-    raise Refused(f"{place}: {words}{trouble}", Exit.METER, *advice)
+    words, advice = _failure(status, meter_map, rtu)
+    if answer.trouble.startswith(words):
+        words = answer.trouble
+    elif answer.trouble:
+        words = f"{words} ({answer.trouble})"
+    raise Refused(f"{place}: {words}", Exit.METER, *advice)
 
 
-def _failure(status: int, meter_map: MeterMap) -> tuple[str, tuple[str, ...]]:
+def _failure(status: int, meter_map: MeterMap, rtu: bool) -> tuple[str, tuple[str, ...]]:
     """What a technician reads instead of a status code, and what to try."""
     from drivers.reading import Status
 
-    usual = meter_map.serial
-    factory = f" (the factory sets {usual.baud} 8{usual.parity}{usual.stopbits}, unit {usual.unit})" if usual else ""
     match status:
         case Status.TIMEOUT:
+            unit = "another --unit: the meter's own display or its manual says which"
+            if not rtu:
+                return "no answer", (unit, "--framing rtu, where a converter passes RTU frames as they are")
+            usual = meter_map.serial
+            factory = f" (the factory sets {usual.baud} 8{usual.parity}{usual.stopbits})" if usual else ""
             return "no answer", (
-                "another --unit: the meter's own display or its manual says which",
+                unit,
                 f"--baud and --parity as the meter has them{factory}",
                 "the wiring: A and B swapped, both ends terminated, the meter under voltage",
             )

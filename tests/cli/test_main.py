@@ -113,6 +113,16 @@ def test_run_imports_nothing_that_only_people_need(python: Callable[..., Any]) -
     assert outcome.out.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize(("harm", "code"), [(b"", 0), (b"\x00", 1)])
+def test_a_reader_that_has_seen_enough_changes_no_outcome(bundle: Path, harm: bytes, code: int) -> None:
+    with open(bundle / "statements.cborseq", "ab") as file:
+        file.write(harm)
+    command = f"set -o pipefail; {sys.executable} -m edge.cli.main verify {bundle} | true"
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(TOP)}
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
 def test_ctrl_c_ends_without_a_traceback(tmp_path: Path) -> None:
     """A read that waits for a meter which accepts the connection and says nothing."""
     import socket

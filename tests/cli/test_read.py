@@ -151,6 +151,17 @@ def test_a_silent_meter(aigeco: Aigeco, serve: Serve, as_json: tuple[str, ...]) 
         assert asked.out == ""
 
 
+def test_a_silent_serial_line_is_told_of_baud_and_wires(aigeco: Aigeco, wire: Wire, tmp_path: Path) -> None:
+    link = tmp_path / "ttyMETER"
+    wire.pty(link, [Station("meter", 3, sdm630())], LineTiming(38400))
+    wire.start()
+    asked = aigeco("read", "eastron_sdm630", "--serial", link, "--baud", 19200, "--unit", 3)
+    assert asked.code == 4
+    _, advice = asked.problem
+    assert any("9600 8N1" in line for line in advice)
+    assert any("wiring" in line for line in advice)
+
+
 def test_a_unit_that_is_not_there(aigeco: Aigeco, serve: Serve) -> None:
     asked = aigeco("read", "eastron_sdm630", "--tcp", serve(sdm630()), "--unit", 9)
     assert asked.code == 4
