@@ -79,6 +79,8 @@ def command(model: str, word_order: str | None, as_json: bool, **options: Any) -
     except Exception as error:
         if code_of(error) != Exit.METER:
             raise
+        if not getattr(error, "__notes__", ()):
+            error.add_note("try: the name or the path again, letter by letter; then its cable and its power")
         if as_json:
             print(json.dumps({"model": model, "error": str(error), "values": []}))
         say(error)

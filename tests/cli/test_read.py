@@ -202,7 +202,9 @@ def test_what_is_no_serial_port(aigeco: Aigeco, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     asked = aigeco("read", "eastron_sdm630", "--serial", tmp_path / "file")
     assert asked.code == 4
-    assert "file" in asked.problem[0]
+    words, advice = asked.problem
+    assert "file" in words
+    assert advice
 
 
 def test_an_unknown_model(aigeco: Aigeco) -> None:
