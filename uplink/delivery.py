@@ -147,8 +147,7 @@ class MqttUplink:
         collected = self._collector
         collected.begin(batch)
         self._drain()
-        if len(collected.receipts) < self._k:  # else they had come before this attempt
-            self._send(topics.batch(self._gateway), batch.data, batch.root, topics.BATCH_TYPE, deadline)
+        self._send(topics.batch(self._gateway), batch.data, batch.root, topics.BATCH_TYPE, deadline)
         while len(collected.receipts) < self._k:
             refusing = collected.refusals.keys() - collected.receipts.keys()
             if len(self._organisations) - len(refusing) < self._k:
@@ -163,6 +162,8 @@ class MqttUplink:
         )
         if len(receipts) < self._k and len(self._organisations) - len(refusals) < self._k:
             raise Refused(refusals, receipts)
+        if len(receipts) >= self._k:
+            collected.finish()
         return receipts
 
     def heads(self, hello: Hello, timeout_s: float) -> tuple[LedgerHead, ...]:

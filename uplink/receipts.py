@@ -5,9 +5,10 @@ Messages go in, what they are worth comes out. Opens no connection, waits for no
 Rules
 - Only a receipt that :func:`signer.receipt.check` finds good counts, once for each organisation, for the batch that it
   names.
-- Anything else that comes as a receipt is an alarm: forged, somebody else's, an old one in answer to a new batch, one
-  for a batch that this gateway never made, a second and different one.
-- A receipt that comes again, as after a batch was sent again, is neither news nor an alarm.
+- Anything else that comes as a receipt is an alarm and counts nothing: forged, somebody else's, an old one in answer to
+  a new batch, one for a batch that this gateway never made.
+- A receipt that comes again, as after a batch was sent again, is no alarm. A second one that differs is an alarm, yet
+  it counts: an organisation that lost its ledger commits again, and must not hold the gateway up.
 - A refusal is advice: believed about the batch in flight only, and overruled by a receipt of the same organisation.
 - The block of a batch that was sent later is not below the last one seen of that organisation and channel.
 """
@@ -89,7 +90,7 @@ class Collector:
         self._sent: OrderedDict[bytes, _Taken] = OrderedDict()
         self._rank = 0
         self._late: list[Receipt] = []
-        self._strangers: set[str] = set()
+        self._told: set[str] = set()
         self._in_flight: Sent | None = None
         self._hello: Hello | None = None
         self.receipts: dict[str, Receipt] = {}
@@ -97,12 +98,17 @@ class Collector:
         self.heads: dict[str, LedgerHead] = {}
 
     def begin(self, batch: Committed) -> None:
-        """A batch is sent. What came for it before, when it is sent again, still counts."""
+        """A batch is sent. What came for it still counts when it is sent again, unless it was finished in between."""
         if self._in_flight is None or self._in_flight.root != batch.root:
             self._in_flight = Sent.of(batch)
             self._rank += 1
+            self.receipts = {}
         self.refusals = {}
-        self.receipts = self._remember(self._in_flight, self._rank).receipts
+        self._remember(self._in_flight, self._rank)
+
+    def finish(self) -> None:
+        """The batch in flight has what it needs; what comes for it now is late, and sending it again begins anew."""
+        self._in_flight = None
 
     def ask(self, hello: Hello) -> None:
         """A hello is sent."""
@@ -118,13 +124,11 @@ class Collector:
         """Sort one message in; never raises, whatever it holds."""
         organisation = topic.organisation
         if topic.gateway != self._gateway or organisation not in self._organisations:
-            if organisation not in self._strangers:  # once; it may answer every batch
-                self._strangers.add(organisation)
-                self._on_alarm(f"{organisation}, which is not configured here, sent a {topic.kind} for {topic.gateway}")
+            self._tell_once(f"{organisation}, which is not configured here, sent a {topic.kind} for {topic.gateway}")
         elif topic.kind == "receipt":
             self._take_receipt(organisation, payload, correlation)
         elif topic.kind == "refusal":
-            self._take_refusal(organisation, payload)
+            self._take_refusal(organisation, payload, correlation)
         elif topic.kind == "head":
             self._take_head(organisation, payload, correlation)
 
@@ -136,20 +140,28 @@ class Collector:
             taken = self._find(said, correlation)
             before = taken.receipts.get(organisation)
             if before and payload == before.data:
+                self._count(taken, before)
                 return
             rank, block = self._newest.get((organisation, said.channel), (0, None))
             newest = block if taken.rank > rank else None
             good = receipt.check(payload, self._gateway, taken.sent, self._trust, newest)
-            if before:
-                raise Rejected("second", f"is not the receipt that {organisation} gave before for the same batch")
         except Rejected as error:
             self._on_alarm(f"{organisation} sent a receipt that does not count: {error}")
             return
+        if before:
+            self._on_alarm(f"{organisation} gave another receipt before for the same batch: block {before.block}")
         taken.receipts[organisation] = good
         if taken.rank > rank:
             self._newest[organisation, good.channel] = (taken.rank, good.block)
-        if self._in_flight is None or taken.sent.root != self._in_flight.root:
+        if not self._count(taken, good):
             self._late.append(good)
+
+    def _count(self, taken: _Taken, good: Receipt) -> bool:
+        """Count a receipt if it is for the batch in flight."""
+        ours = self._in_flight is not None and taken.sent.root == self._in_flight.root
+        if ours:
+            self.receipts[good.organisation] = good
+        return ours
 
     def _find(self, said: Receipt, correlation: bytes) -> _Taken:
         """The batch that a receipt names, with what was taken for it so far.
@@ -167,6 +179,12 @@ class Collector:
             return self._remember(Sent.of(batch), 0)
         return self._sent[said.root]
 
+    def _tell_once(self, words: str) -> None:
+        """An alarm that every batch, or every start, would repeat."""
+        if words not in self._told:
+            self._told.add(words)
+            self._on_alarm(words)
+
     def _remember(self, sent: Sent, rank: int) -> _Taken:
         taken = self._sent.setdefault(sent.root, _Taken(sent, rank))
         self._sent.move_to_end(sent.root)
@@ -174,7 +192,7 @@ class Collector:
             self._sent.popitem(last=False)
         return taken
 
-    def _take_refusal(self, organisation: str, payload: bytes) -> None:
+    def _take_refusal(self, organisation: str, payload: bytes, correlation: bytes) -> None:
         try:
             refusal = Refusal.decode(payload)
         except Malformed as error:
@@ -182,6 +200,8 @@ class Collector:
             return
         if self._in_flight and refusal.root == self._in_flight.root:
             self.refusals[organisation] = refusal
+        elif self._hello and correlation == self._hello.nonce:
+            self._tell_once(f"{organisation} does not say where its ledger stands: {refusal.words or refusal.reason}")
 
     def _take_head(self, organisation: str, payload: bytes, correlation: bytes) -> None:
         if self._hello is None or correlation != self._hello.nonce:

@@ -213,14 +213,18 @@ def test_the_line_breaks_while_waiting_and_the_next_call_makes_a_new_one(broker:
     gateway = Gateway(broker)
     batch = gateway.batches[0]
 
+    killed = threading.Event()
+
     def kill_the_broker(it: Batch) -> Iterable[Answer]:
         broker.stop(signal.SIGKILL)
+        killed.set()
         return []
 
     with LyingPeer(broker, "Org1MSP", kill_the_broker):
         with pytest.raises(BrokerAway) as caught:
             gateway.uplink.deliver(batch, PATIENCE_S)
         assert caught.value.waiting_helps
+        assert killed.wait(PATIENCE_S)
         with pytest.raises(Unreachable, match="nothing listens"):
             gateway.uplink.deliver(batch, PATIENCE_S)
     broker.start()

@@ -141,13 +141,39 @@ def test_anything_else_is_an_alarm_and_settles_nothing(desk: Desk, name: str) ->
     assert not desk.alarms
 
 
-def test_a_second_different_receipt_is_an_alarm_and_the_first_stays(desk: Desk) -> None:
+def test_a_second_different_receipt_is_an_alarm_and_counts(desk: Desk) -> None:
+    """Its ledger was restored from a backup: the batch is committed again, in another block."""
     batch = desk.batches[1]
-    first = desk.first.sign(batch, block=4)
+    first, second = desk.first.sign(batch, block=4), desk.first.sign(batch, block=5)
     desk.receipt(first, batch.root)
-    desk.receipt(desk.first.sign(batch, block=5), batch.root)
-    assert "second: " in desk.alarm()
-    assert desk.collector.receipts["Org1MSP"].data == first
+    desk.collector.finish()
+    desk.collector.begin(batch)
+    assert not desk.collector.receipts
+    desk.receipt(second, batch.root)
+    assert "gave another receipt before for the same batch: block 4" in desk.alarm()
+    assert desk.collector.receipts["Org1MSP"].data == second
+
+
+def test_a_finished_batch_that_is_sent_again_is_answered_again(desk: Desk) -> None:
+    batch = desk.batches[1]
+    good = desk.first.sign(batch)
+    desk.receipt(good, batch.root)
+    desk.collector.finish()
+    desk.receipt(good, batch.root)
+    assert not desk.collector.late()
+    desk.collector.begin(batch)
+    assert not desk.collector.receipts
+    desk.receipt(good, batch.root)
+    assert desk.collector.receipts["Org1MSP"].data == good
+    assert not desk.alarms
+
+
+def test_a_refused_hello_is_told_once(desk: Desk) -> None:
+    for nonce in (bytes(16), bytes([1]) * 16):
+        desk.collector.ask(Hello(desk.batches[1].stream, 5, desk.batches[1].head, nonce))
+        said = Refusal(RefusalReason.UNKNOWN_GATEWAY, desk.batches[1].stream, bytes(32), words="not registered")
+        desk.collector.take(topics.Topic("alpha", "refusal", "Org1MSP"), said.encode(), nonce)
+    assert desk.alarm() == "Org1MSP does not say where its ledger stands: not registered"
 
 
 def test_blocks_do_not_go_back_for_batches_sent_later(desk: Desk) -> None:
