@@ -110,7 +110,13 @@ class Database:
         """
         if not path.exists():
             raise SpoolFailed(f"{path}: there is no spool").advise("start the agent once, or check [store] path")
-        return cls._opened(path, _connect(path, "?mode=ro"), [])
+        database = cls._opened(path, _connect(path, "?mode=ro"), [])
+        if not database.rows("SELECT 1 FROM sqlite_schema LIMIT 1"):
+            database.close()
+            raise SpoolBusy(f"{path}: is just being made").advise(
+                "look again in a moment; start the agent if it is not"
+            )
+        return database
 
     @classmethod
     def write(cls, path: Path) -> Database | None:

@@ -84,8 +84,8 @@ class Lookout:
         except SpoolProblem:
             return  # just being made; the next look sees it
         try:
-            number = reader.streams()[-1].number
-            for _, message in reader.statements(number, self.stored):
+            streams = reader.streams()
+            for _, message in reader.statements(streams[-1].number, self.stored) if streams else ():
                 self._note(reader.claims(message))
                 self.stored += 1
             self.committed = reader.counts().committed
