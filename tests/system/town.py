@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -366,7 +367,7 @@ def check_slots(claims: Iterable[Claims]) -> None:
             spans.setdefault(claim.sub, []).append((claim.slot_ms, claim.slot_ms + periods[claim.sub]))
     assert spans
     for sub, found in spans.items():
-        for (_, end), (begin, _) in zip(found, found[1:], strict=False):
+        for (_, end), (begin, _) in pairwise(found):
             assert begin == end, f"{sub}: {end} is followed by {begin}"
 
 
