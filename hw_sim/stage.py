@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -151,13 +152,19 @@ class Stage:
         path = broker.write(folder, HOST, self.port, self.gateways, self.organisations, files)
         return self.add("mosquitto", [str(_MOSQUITTO), "-c", str(path)])
 
-    def write_gateway(self, gateway: str, buses: str, period_s: int) -> Actor:
-        """A gateway with its keys and configuration; ``buses``: the [[bus]] part of it, TOML."""
+    def write_gateway(
+        self, gateway: str, buses: str, period_s: int, organisations: Iterable[str] | None = None
+    ) -> Actor:
+        """A gateway with its keys and configuration.
+
+        ``buses``: the [[bus]] part of it, TOML. ``organisations``: whose receipts settle its batches; None: all.
+        """
         folder = self._folder(gateway)
         self.site.gateway(gateway).write(folder / "signer.key", folder / "signer.pem")
         self.site.gateway(gateway).write(folder / "tls.key", folder / "tls.pem")
         (folder / "broker-ca.pem").write_bytes(self.site.pem)
-        organisations = ", ".join(f'{name} = "../trust/{name}.pem"' for name in self.organisations)
+        settling = tuple(self.organisations if organisations is None else organisations)
+        roots = ", ".join(f'{name} = "../trust/{name}.pem"' for name in settling)
         (folder / "aigeco.toml").write_text(
             f'[gateway]\nid = "{gateway}"\n\n'
             f'[key]\nuri = "file:signer.key"\ncertificate = "signer.pem"\n\n'
@@ -165,7 +172,7 @@ class Stage:
             f"[measure]\nperiod_s = {period_s}\n\n"
             f'[mqtt]\nhost = "{HOST}"\nport = {self.port}\nca = "broker-ca.pem"\n'
             f'certificate = "tls.pem"\nkey = "tls.key"\nsend_every_s = 2\n\n'
-            f"[ledger]\norganisations = {{ {organisations} }}\nreceipts = {len(self.organisations)}\n\n{buses}"
+            f"[ledger]\norganisations = {{ {roots} }}\nreceipts = {len(settling)}\n\n{buses}"
         )
         return self.add(gateway, [*command("edge.cli.main"), "run", "--config", str(folder / "aigeco.toml")])
 
