@@ -210,14 +210,20 @@ class Town:
         self,
         stage: Stage,
         gateways: Mapping[str, tuple[Line, ...]],
-        organisations: Iterable[str] = ORGANISATIONS,
+        peers: Iterable[str] = ORGANISATIONS,
+        settling: Mapping[str, Iterable[str]] | None = None,
     ) -> None:
-        """Write everything down; ``organisations`` are those that have a peer here and settle what gateways send."""
+        """Write everything down.
+
+        Args:
+            peers: organisations that have a peer here.
+            settling: gateway -> whose receipts settle its batches; those with a peer otherwise.
+        """
         self.stage = stage
         self.folder = stage.folder
         self.trust = stage.write_trust()
         self.broker = stage.write_broker()
-        self.peers = {name: stage.write_peer(name) for name in organisations}
+        self.peers = {name: stage.write_peer(name) for name in peers}
         site = self.folder / "site"
         site.mkdir()
         written = {name: [line.write(site) for line in lines] for name, lines in gateways.items()}
@@ -225,19 +231,16 @@ class Town:
         (site / "site.toml").write_text(f'seed = 7\n[[home]]\nname = "home"\npv_kwp = 5.0\n{lines}')
         words = [*command("hw_sim.cli.main"), "site", "--plain", str(site / "site.toml")]
         self.site = stage.add("site", words)
-        self.homes = {name: self._home(name, "".join(bus for _, bus in parts)) for name, parts in written.items()}
+        settling = settling or {}
+        self.homes = {
+            name: self._home(name, "".join(bus for _, bus in parts), settling.get(name, self.peers))
+            for name, parts in written.items()
+        }
 
-    def _home(self, gateway: str, buses: str) -> Home:
-        actor = self.stage.write_gateway(gateway, buses, period_s=1)
+    def _home(self, gateway: str, buses: str, organisations: Iterable[str]) -> Home:
+        actor = self.stage.write_gateway(gateway, buses, 1, organisations)
         home = Home(gateway, self.folder / gateway, actor)
         home.edit("send_every_s = 2", "send_every_s = 1")
-        if len(self.stage.organisations) != len(self.peers):
-            roots = ", ".join(f'{name} = "../trust/{name}.pem"' for name in self.peers)
-            text = home.config.read_text()
-            before, after = text.split("[ledger]\n")[0], text.split("\n\n[[bus]]", 1)[1]
-            home.config.write_text(
-                f"{before}[ledger]\norganisations = {{ {roots} }}\nreceipts = {len(self.peers)}\n\n[[bus]]{after}"
-            )
         return home
 
     def open(self, pinned: bool = True) -> None:
