@@ -3,10 +3,10 @@
 Over Modbus TCP, RTU on a serial line, and RTU inside TCP. The only file that knows pymodbus. Of it we use the requests,
 the framers that build frames, and the checksum, and not its client (3.16.1), because that one
 
-- measures timeouts on the wall clock, on TCP and serial alike: set back, it waits for ever; set forward, not at all;
+- waits for serial answers on the wall clock: set back, it waits as much longer; set forward, not at all;
 - takes in RTU framing what comes late to one request as the answer to the next, and never compares the byte count;
 - drops all it received, the right answer included, when noise before it looks like a frame;
-- logs ordinary faults as errors, and costs four times the processor time of the exchange itself.
+- logs ordinary faults as errors, and costs three times the processor time (54 against 20 us for 60 registers on TCP).
 
 Rules
 - An answer counts only if unit, function code and byte count are those of the request, and in TCP framing the
