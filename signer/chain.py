@@ -19,14 +19,14 @@ from typing import Any
 
 from drivers.reading import Reading, Value
 from signer import cbor, cose, grammar, statement
-from signer.codes import ClockStatus, Kind
+from signer.codes import Kind
 from signer.errors import Malformed
 from signer.keys import KeyStore, key_id
 from signer.statement import Instant, Statement, stream_of
 
 Values = tuple[tuple[int, Value], ...]
+_READING = int(Kind.READING)  # a plain number, since it is looked at for every measurement
 _HIGHEST_STATUS = 255
-_LAST_CLOCK_STATUS = int(max(ClockStatus))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class Chain:
             raise Malformed("statement, field 10", f"{reading.status} is outside 1..{_HIGHEST_STATUS}")
         if reading.sub == grammar.OF_THE_GATEWAY:
             raise Malformed("statement", "a reading about the gateway itself")
-        return self._sign(Kind.READING, reading.sub, instant, statement.encode_reading(reading))
+        return self._sign(_READING, reading.sub, instant, statement.encode_reading(reading))
 
     def gap(self, sub: str, instant: Instant, reason: int, from_ms: int, to_ms: int, missing: int) -> Statement:
         """``missing`` readings of ``sub`` (``-``: of all points) were not made, of slots from_ms <= slot_ms < to_ms."""
@@ -196,28 +196,24 @@ class Chain:
     def _say(self, kind: Kind, sub: str, instant: Instant, entries: dict[int, Any]) -> Statement:
         entries = {key: int(value) if isinstance(value, int) else value for key, value in entries.items()}
         grammar.check_body(kind, sub, {13: entries}, "statement")
-        return self._sign(kind, sub, instant, (statement.encode_body({13: entries}), 1))
+        return self._sign(int(kind), sub, instant, (statement.encode_body({13: entries}), 1))
 
-    def _sign(self, kind: Kind, sub: str, instant: Instant, body: tuple[bytes, int]) -> Statement:
+    def _sign(self, kind: int, sub: str, instant: Instant, body: tuple[bytes, int]) -> Statement:
         signed_prefix, message_prefix = statement.prefixes(self.gateway, sub, self._key_id)
-        if not 0 <= instant.clock <= _LAST_CLOCK_STATUS:
-            raise Malformed("statement, field 8", f"clock status {instant.clock} is outside 0..{_LAST_CLOCK_STATUS}")
         head = self.head
         if head is None:
             if kind != Kind.GENESIS:
                 raise ValueError(f"a stream begins with its genesis, not with kind {kind}")
             head = _BEFORE_GENESIS
-        payload = statement.encode_payload(
-            kind, head.stream, head.seq + 1, head.sid, self.boot, instant, self._random(16), body
-        )
+        stream, seq = head.stream, head.seq + 1
+        payload = statement.encode_payload(kind, stream, seq, head.sid, self.boot, instant, self._random(16), body)
         content = cbor.byte_string(payload)
         sid = sha256(signed_prefix + content).digest()
         data = b"".join((message_prefix, content, cose.SIGNATURE_HEAD, self._key.sign_digest(sid)))
         if len(data) > statement.MAX_BYTES:
             raise Malformed("statement", f"{len(data)} bytes, at most {statement.MAX_BYTES} are allowed")
-        stream = head.stream if head is not _BEFORE_GENESIS else stream_of(sid)
-        self.head = Head(stream, head.seq + 1, sid)
-        return Statement(data, sid, head.seq + 1, int(kind), sub)
+        self.head = Head(stream if seq else stream_of(sid), seq, sid)
+        return Statement(data, sid, seq, kind, sub)
 
 
 def _present(entries: dict[int, Any]) -> dict[int, Any]:

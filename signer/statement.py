@@ -50,6 +50,7 @@ NO_SID = bytes(32)
 
 _TYPE = "application/vnd.aigeco.s1"
 _CONTENT_FORMAT_CBOR = 60
+_LAST_CLOCK_STATUS = int(max(ClockStatus))
 _COMMON = (1, 2, 3, 4, 5, 6, 7, 8, 9)
 
 
@@ -226,6 +227,8 @@ def encode_reading(reading: Reading) -> tuple[bytes, int]:
         parts += (b"\x0a", head(0, reading.status))
         count += 1
     if reading.values:
+        if len(reading.values) > grammar.MAX_VALUES:
+            raise Malformed("statement, field 11", f"{len(reading.values)} quantities, at most {grammar.MAX_VALUES}")
         parts += (b"\x0b", head(5, len(reading.values)))
         _encode_values(reading.values, parts)
         count += 1
@@ -233,6 +236,8 @@ def encode_reading(reading: Reading) -> tuple[bytes, int]:
         parts += (b"\x0c", head(0, reading.window_ms))
         count += 1
     if reading.blocks:
+        if len(reading.blocks) > grammar.MAX_BLOCKS:
+            raise Malformed("statement, field 15", f"{len(reading.blocks)} blocks, at most {grammar.MAX_BLOCKS}")
         parts += (b"\x0f", head(4, len(reading.blocks)))
         for block in reading.blocks:
             parts += (_block_head(block.function, block.address, len(block.words)), block.words)
@@ -248,29 +253,39 @@ def encode_payload(
     head = cbor.head
     return b"".join(
         (
-            head(5, len(_COMMON) + body[1]),
-            b"\x01",
-            head(0, kind),
-            b"\x02\x50",
-            stream,
-            b"\x03",
+            _front(kind, len(_COMMON) + body[1], stream),
             head(0, seq),
             b"\x04\x58\x20",
             prev,
-            b"\x05",
-            head(0, boot),
-            b"\x06",
+            _boot(boot),
             head(0, instant.utc_ms),
             b"\x07",
             head(0, instant.boot_ms),
-            b"\x08\x82",
-            head(0, instant.clock),
-            head(0, instant.error_ms),
-            b"\x09\x50",
+            _clock(instant.clock, instant.error_ms),
             salt,
             body[0],
         )
     )
+
+
+# What one run repeats, encoded once.
+
+
+@lru_cache(maxsize=64)
+def _front(kind: int, fields: int, stream: bytes) -> bytes:
+    return b"".join((cbor.head(5, fields), b"\x01", cbor.head(0, kind), b"\x02\x50", stream, b"\x03"))
+
+
+@lru_cache(maxsize=8)
+def _boot(boot: int) -> bytes:
+    return b"\x05" + cbor.head(0, boot) + b"\x06"
+
+
+@lru_cache(maxsize=1024)
+def _clock(status: int, error_ms: int) -> bytes:
+    if not 0 <= status <= _LAST_CLOCK_STATUS:
+        raise Malformed("statement, field 8", f"clock status {status} is outside 0..{_LAST_CLOCK_STATUS}")
+    return b"\x08\x82" + cbor.head(0, status) + cbor.head(0, error_ms) + b"\x09\x50"
 
 
 _EXPONENT = {exponent: cbor.encode(exponent) for exponent in range(-9, 10)}
@@ -355,7 +370,7 @@ def _parse_common(payload: Any) -> tuple[int, bytes, int, bytes, int, Instant, b
     if type(clock) is not list or len(clock) != 2:
         raise Malformed("statement, field 8", f"{show(clock)} is no [status, maximum error]")
     status, error_ms = clock
-    if type(status) is not int or not 0 <= status <= 4 or type(error_ms) is not int or error_ms < 0:
+    if type(status) is not int or not 0 <= status <= _LAST_CLOCK_STATUS or type(error_ms) is not int or error_ms < 0:
         raise Malformed(
             "statement, field 8", f"[{show(status)}, {show(error_ms)}]: status 0..4, error an unsigned integer"
         )
