@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hw_sim.authority import Authority
+from ledger.cli.main import cli
 from signer.batch import Batch
 from signer.trust import Trust
 from tests.broker import Broker
@@ -20,6 +26,15 @@ from uplink.delivery import MqttConfig, MqttUplink
 
 COMMAND = [sys.executable, "-m", "ledger.cli.main"]
 PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
 
 
 class PeerSite:
@@ -51,11 +66,20 @@ class PeerSite:
         }
         self.config.write_text("\n".join((lines | changes).values()) + "\n")
 
-    def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end."""
-        command = [*COMMAND, "--config", str(self.config), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+    def run(self, *arguments: str, code: int = 0) -> Done:
+        """Run one command to its end; in this process, but for ``run``, which sets signals."""
+        words = ["--config", str(self.config), *arguments]
+        if arguments[0] == "run":
+            process = subprocess.run(
+                [*COMMAND, *words], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            )
+            done = Done(process.returncode, process.stdout, process.stderr)
+        else:
+            out, err = io.StringIO(), io.StringIO()
+            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+                cli.main(words, prog_name="aigeco-peer")
+            done = Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+        assert done.code == code, f"{arguments}: {done.code}\n{done.stdout}{done.stderr}"
         return done
 
     def show(self, what: str) -> list[dict[str, Any]]:

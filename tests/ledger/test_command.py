@@ -230,7 +230,7 @@ def test_a_peer_that_cannot_connect_says_why_once_and_goes_on_trying(
     assert words in site.log.read_text()
     assert "try: " in site.log.read_text()
     with pytest.raises(subprocess.TimeoutExpired):
-        peer.wait(2.5)  # by now it has tried again
+        peer.wait(1.7)  # by now it has tried again
     assert site.log.read_text().count("not connected") == 1
     peer.terminate()
     assert peer.wait(PATIENCE_S) == 0

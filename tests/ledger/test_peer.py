@@ -224,7 +224,7 @@ def test_the_broker_dies_and_comes_back(broker: Broker, make: Make) -> None:
     uplink.close()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 60))])
 def test_a_peer_killed_at_any_moment_loses_nothing_and_repeats_nothing(broker: Broker, make: Make, seed: int) -> None:
     """Two gateways send as fast as they can while the peer is killed and started again, at moments of the seed."""
     site = make("Org1MSP")
@@ -288,7 +288,7 @@ def test_a_peer_killed_at_any_moment_loses_nothing_and_repeats_nothing(broker: B
     file.close()
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 20))])
 def test_a_message_is_acknowledged_after_its_commit(broker: Broker, make: Make, seed: int) -> None:
     """Each batch is published once and never again: what a killed peer had not committed must come from the broker."""
     site = make("Org1MSP")
