@@ -323,6 +323,8 @@ def _encode_values(values: tuple[tuple[int, Value], ...], parts: list[bytes]) ->
         else:
             number = cbor.integer(mantissa)
         if quality:
+            if not 0 < quality < 65536:
+                raise Malformed(f"statement, field 11, {key}", f"quality {quality} is outside 1..65535")
             parts += (_FLAGGED[key], number, _EXPONENT[exponent], cbor.integer(quality))
         else:
             parts += (_GOOD[key], number, _EXPONENT[exponent])
