@@ -168,8 +168,8 @@ class Home:
         goal = self.counts().stored + more
         until(lambda: self.counts().stored >= goal, lambda: f"{self.gateway}: {self.counts()}\n{self.log()}")
 
-    def reads(self, more: int, good: bool = True) -> None:
-        """Wait until it has stored so many more readings, with values or without."""
+    def has_read(self, least: int, good: bool = True) -> None:
+        """Wait until it has stored so many readings, with values or without."""
 
         def count() -> int:
             try:
@@ -178,8 +178,7 @@ class Home:
                 return 0
             return sum(claims.kind == Kind.READING and bool(claims.values) == good for claims in every)
 
-        goal = count() + more
-        until(lambda: count() >= goal, lambda: f"{self.gateway}: {count()} of {goal} readings\n{self.log()}")
+        until(lambda: count() >= least, lambda: f"{self.gateway}: {count()} of {least} readings\n{self.log()}")
 
     def settles(self) -> None:
         """Wait until what is stored now is committed."""
