@@ -24,6 +24,10 @@ def test_pycose() -> None:
     assert "0 failed" in run("python-pycose")
 
 
+def test_cddl() -> None:
+    assert "0 failed" in run("python-cddl")
+
+
 @pytest.mark.skipif(shutil.which("go") is None, reason="no Go toolchain")
 def test_go_cose() -> None:
     assert "0 failed" in run("go-cose")
