@@ -11,6 +11,7 @@ Rules
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,6 +20,9 @@ from pathlib import Path
 from drivers.table import Problem, closest
 
 CATALOGUE = Path(__file__).parent / "catalogue"
+SUFFIX = ".toml"
+# A descriptor carries the name, and an exported folder shows it.
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 WORDS = {"u16": 1, "s16": 1, "u32": 2, "s32": 2, "f32": 2, "u64": 4, "s64": 4, "f64": 4}
 """Registers a number of each type takes."""
 TEXT_TYPES = ("ascii", "chars", "hex")
@@ -149,6 +153,19 @@ class Identify:
 
 
 @dataclass(frozen=True, slots=True)
+class Precondition:
+    """What has to be set at the device before its values mean what the map says. Nobody here ever sets it.
+
+    Attributes:
+        words: what has to be so, for the person at the device.
+        look: the register that shows it, and what it says then; None when only a person can see it.
+    """
+
+    words: str
+    look: Identify | None
+
+
+@dataclass(frozen=True, slots=True)
 class SerialDefaults:
     """How the device talks on a serial line when nobody changed it.
 
@@ -205,6 +222,7 @@ class MeterMap:
         points: distinct points in that order, ``("",)`` for a device with one.
         serial, tcp: defaults, None where nobody states any.
         identify: None when nothing is known.
+        preconditions: what has to be set at the device.
         max_registers: most registers of one request.
         max_gap: longest hole the device lets a request read through, None without a limit of its own.
         even_only: requests start at an even address and have an even count.
@@ -232,6 +250,7 @@ class MeterMap:
     serial: SerialDefaults | None
     tcp: TcpDefaults | None
     identify: Identify | None
+    preconditions: tuple[Precondition, ...]
     max_registers: int
     max_gap: int | None
     even_only: bool
@@ -257,19 +276,49 @@ class MeterMap:
 
 def names() -> tuple[str, ...]:
     """Names of all maps of the catalogue, in alphabetical order."""
-    return tuple(sorted(path.stem for path in CATALOGUE.glob("*.toml")))
+    return tuple(sorted(path.stem for path in CATALOGUE.glob(f"*{SUFFIX}")))
 
 
-@lru_cache(maxsize=128)
-def load(name: str) -> MeterMap:
-    """The map of the catalogue with that name.
+def load(name: str, base: Path = Path()) -> MeterMap:
+    """The map of the catalogue with that name, or the one in a file of one's own: ``maps/my_meter.toml``.
+
+    Args:
+        name: of the catalogue, or a path that ends in ``.toml``.
+        base: the folder that a relative path is seen from.
 
     Raises:
         MapError: there is none, or its file is wrong.
     """
+    return parse(*read_file(base / name)) if is_file(name) else _of_the_catalogue(name)
+
+
+def is_file(name: str) -> bool:
+    """Whether a model is named by the path of its file."""
+    return name.endswith(SUFFIX)
+
+
+def read_file(path: Path) -> tuple[bytes, str]:
+    """The bytes of a map file, and the map's name.
+
+    Raises:
+        MapError: it cannot be read, or its name is none for a map.
+    """
+    if not _NAME.fullmatch(path.stem):
+        words, advice = "a map's name has 1 to 64 letters, digits, dots, hyphens and underscores", "another file name"
+        raise MapError(str(path), [Problem("", path.stem, words, advice)])
+    try:
+        return path.read_bytes(), path.stem
+    except OSError as error:
+        words = error.strerror or str(error)
+        raise MapError(str(path), [Problem("", "", words, "the path of a map file that can be read")]) from None
+
+
+@lru_cache(maxsize=128)
+def _of_the_catalogue(name: str) -> MeterMap:
     if name not in names():
-        raise MapError(name, [Problem("", "", "no such meter model in the catalogue", closest(name, names()))])
-    return parse((CATALOGUE / f"{name}.toml").read_bytes(), name)
+        advice = closest(name, names()) + f"; or the path of a file that ends in {SUFFIX}"
+        raise MapError(name, [Problem("", "", "no such meter model in the catalogue", advice)])
+    return parse((CATALOGUE / f"{name}{SUFFIX}").read_bytes(), name)
 
 
 def parse(data: bytes, name: str) -> MeterMap:

@@ -9,6 +9,9 @@ from drivers.map import MeterMap, Model, Register
 from drivers.obis import unpack
 from drivers.table import Problem, Table, shown
 
+# The kinds of rules that problems are sorted by, besides the schema.
+QUANTITIES, OVERLAPS, LIMITS, BILLING = "quantities", "overlaps", "limits", "billing"
+
 
 def distinct(top: Table, found: list[tuple[str, Register]]) -> None:
     seen: dict[tuple[int, str], str] = {}
@@ -17,7 +20,7 @@ def distinct(top: Table, found: list[tuple[str, Register]]) -> None:
         if first is not place:
             words = f"{unpack(register.key)} is given by {first} already"
             advice = "one register for a quantity, or another point"
-            top.problems.append(Problem(place, register.quantity, words, advice))
+            top.problems.append(Problem(place, register.quantity, words, advice, QUANTITIES))
 
 
 def overlaps(top: Table, found: list[tuple[str, Register]]) -> None:
@@ -41,9 +44,8 @@ def overlaps(top: Table, found: list[tuple[str, Register]]) -> None:
                 continue
             words = f"overlaps {place} ({address}..{address + count - 1})"
             value = f"{other_address}..{other_address + other_count - 1}"
-            top.problems.append(
-                Problem(other_place, value, words, "two values never share a register: check address and type")
-            )
+            advice = "two values never share a register: check address and type"
+            top.problems.append(Problem(other_place, value, words, advice, OVERLAPS))
 
 
 def distinct_models(top: Table, models: tuple[Model, ...]) -> None:
@@ -60,11 +62,10 @@ def whole(top: Table, meter_map: MeterMap) -> None:
     billing = [register for register in every if register.billing]
     if meter_map.settlement and not billing:
         advice = "billing = true on the total energies, or settlement = false with a settlement_reason"
-        top.wrong("settlement", None, "no register is for billing", advice)
+        top.wrong("settlement", None, "no register is for billing", advice, BILLING)
     if not meter_map.settlement and billing:
-        top.wrong(
-            "settlement", "false", f"but {billing[0].quantity} is for billing", "settlement = true, or no billing"
-        )
+        words = f"but {billing[0].quantity} is for billing"
+        top.wrong("settlement", "false", words, "settlement = true, or no billing", BILLING)
     if meter_map.scheme == "sunspec" and not meter_map.bases:
         top.wrong("bases", None, "addresses to look for SunS are needed", "bases = [40000, 0, 50000]")
     for register in meter_map.registers:
@@ -72,6 +73,5 @@ def whole(top: Table, meter_map: MeterMap) -> None:
             if any(address <= last and first < address + count for address, count in register.spans()):
                 place = f"register ({register.quantity} {register.phase})"
                 words = f"lies in the forbidden range {first}..{last}"
-                top.problems.append(
-                    Problem(place, shown(register.address), words, "correct the address or limits.forbidden")
-                )
+                advice = "correct the address or limits.forbidden"
+                top.problems.append(Problem(place, shown(register.address), words, advice, LIMITS))

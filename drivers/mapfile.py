@@ -29,6 +29,7 @@ from drivers.map import (
     Identify,
     MeterMap,
     Model,
+    Precondition,
     Register,
     SerialDefaults,
     TcpDefaults,
@@ -40,6 +41,8 @@ from drivers.table import Problem, Table, closest
 
 # Far above every real file (47); keeps the checks, which compare registers in pairs, short on hostile input.
 _MOST_ENTRIES = 200
+# More than anybody would set at one meter.
+_MOST_PRECONDITIONS = 16
 _BAUDS = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 
 
@@ -90,6 +93,7 @@ def _map(top: Table, name: str, data: bytes) -> MeterMap:
         serial=_serial(top.table("serial")),
         tcp=_tcp(top.table("tcp")),
         identify=_identify(top.table("identify")),
+        preconditions=tuple(_precondition(entry) for entry in top.tables("precondition", _MOST_PRECONDITIONS)),
         max_registers=max_registers,
         max_gap=limits.optional("max_gap", 0, MOST_REGISTERS),
         even_only=limits.flag("even_only"),
@@ -218,6 +222,20 @@ def _identify(table: Table | None) -> Identify | None:
     if not table.has("address") and serial:
         table.close()
         return Identify(serial.function, serial.address, serial.count, serial.type, (), serial)
+    identify = _look(table, serial)
+    table.close()
+    return identify
+
+
+def _precondition(table: Table) -> Precondition:
+    words = table.text("words")
+    look = _look(table, None) if table.has("address") else None
+    table.close()
+    return Precondition(words, look)
+
+
+def _look(table: Table, serial: Field | None) -> Identify:
+    """A register to look at, and what it has to say."""
     look = _field(table)
     value = table.take("expected")
     expected = tuple(value) if isinstance(value, list) else ()
@@ -227,7 +245,6 @@ def _identify(table: Table | None) -> Identify | None:
     ):
         table.wrong("expected", value, f"a list of what a {look.type} register says is needed", "expected = [...]")
         expected = ()
-    table.close()
     return Identify(look.function, look.address, look.count, look.type, expected, serial)
 
 
@@ -287,13 +304,14 @@ def _entry(entry: Table, defaults: _Defaults, limit: int, length: int | None) ->
         known = BY_NAME.get((quantity, phase))
         if known is None:
             advice = closest(quantity, {name for name, _ in BY_NAME})
-            entry.wrong("quantity", f"{quantity} {phase}", "no such quantity in that phase", advice)
+            entry.wrong(
+                "quantity", f"{quantity} {phase}", "no such quantity in that phase", advice, mapcheck.QUANTITIES
+            )
             continue
         for given, right, word in zip(stated, (known.code, known.unit), ("obis", "unit"), strict=True):
             if given is not None and given != right:
-                entry.wrong(
-                    word, given, f"{quantity} {phase} has {word} {right}", f'leave it out, or {word} = "{right}"'
-                )
+                words, advice = f"{quantity} {phase} has {word} {right}", f'leave it out, or {word} = "{right}"'
+                entry.wrong(word, given, words, advice, mapcheck.QUANTITIES)
         billing = common.billing and phase == "total"  # the phases are parts of it
         register = replace(common, key=known.key, phase=phase, address=address, billing=billing)
         _check_place(entry, register, limit, last)
@@ -349,7 +367,7 @@ def _check_entry(entry: Table, register: Register) -> None:
     energy = register.quantity.startswith("active_energy")
     if register.billing and (not energy or register.resettable or register.suspect or register.derived):
         advice = "only a sound active energy counter that nobody can reset may be billed"
-        entry.wrong("billing", "true", "not for this quantity", advice)
+        entry.wrong("billing", "true", "not for this quantity", advice, mapcheck.BILLING)
 
 
 def _check_place(entry: Table, register: Register, limit: int, last: int) -> None:
@@ -357,7 +375,8 @@ def _check_place(entry: Table, register: Register, limit: int, last: int) -> Non
     if register.address + register.count > last + 1:
         entry.wrong("address", register.address, f"its {register.count} registers end after {last}", "a lower address")
     if register.count > limit:
-        entry.wrong("type", register.type, f"longer than max_registers {limit}", "a shorter type, or a higher limit")
+        words, advice = f"longer than max_registers {limit}", "a shorter type, or a higher limit"
+        entry.wrong("type", register.type, words, advice, mapcheck.LIMITS)
 
 
 def _model(entry: Table, defaults: _Defaults, limit: int) -> Model:

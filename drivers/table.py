@@ -30,12 +30,14 @@ class Problem:
         value: what stands there, shortened; empty when nothing does.
         words: what is wrong with it.
         advice: what to try.
+        rule: which kind of rule it breaks; ``schema`` for one that a key shows alone.
     """
 
     place: str
     value: str
     words: str
     advice: str
+    rule: str = "schema"
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.place, self.value, self.words) if part)
@@ -91,9 +93,9 @@ class Table:
         """Place of a key, for messages."""
         return f"{self.place}: {key}" if self.place else key
 
-    def wrong(self, key: str, value: object, words: str, advice: str) -> None:
+    def wrong(self, key: str, value: object, words: str, advice: str, rule: str = "schema") -> None:
         """Reports a problem with a key; ``None`` for a value that is not there."""
-        self.problems.append(Problem(self.at(key), "" if value is None else shown(value), words, advice))
+        self.problems.append(Problem(self.at(key), "" if value is None else shown(value), words, advice, rule))
 
     def take(self, key: str) -> object | None:
         """The value as it stands, None when it is missing."""
