@@ -155,7 +155,7 @@ def test_a_meter_is_read_whole_from_consecutive_requests(kind: str) -> None:
 def test_one_failed_request_fails_the_slot_and_only_that_slot(kind: str, fault: Fault, status: Status, at: int) -> None:
     device = Device(fault=lambda asked, number: fault if number == 2 + at else GOOD)
     with line(kind, device) as running:
-        bus = one_bus(running, two_blocks("timeout_ms = 40"))
+        bus = one_bus(running, two_blocks("timeout_ms = 80"))
         assert read(bus).status is None
         assert read(bus, slot=1).status == status
         assert bus.counters["a"].trouble
@@ -249,17 +249,39 @@ def test_without_the_probe_late_answers_do_become_values(kind: str, monkeypatch:
 
 def test_two_meters_of_one_unit_share_the_doubt() -> None:
     """An inverter and the meter behind it answer under one address: a late answer to one is no answer to the other."""
-    first, second = two_blocks("timeout_ms = 20", blocks=(BLOCK_A,)), two_blocks("timeout_ms = 20", blocks=(BLOCK_B,))
-    late = Device(fault=lambda asked, number: Fault(delay_s=0.06) if number == 2 else GOOD)
+    first, second = two_blocks("timeout_ms = 60", blocks=(BLOCK_A,)), two_blocks("timeout_ms = 60", blocks=(BLOCK_B,))
+    late = Device(fault=lambda asked, number: Fault(delay_s=0.15) if number == 2 else GOOD)
     with line("rtu", late) as running:
-        bus = Bus(endpoint(running), [MeterConfig("a", first, 1), MeterConfig("b", second, 1)])
+        clock = Clock()
+        bus = Bus(endpoint(running), [MeterConfig("a", first, 1), MeterConfig("b", second, 1)], monotonic=clock)
         assert bus.read("a", SLOT)[0].status is None
         assert bus.read("b", SLOT)[0].status is None
         assert bus.read("a", SLOT + 1000)[0].status == Status.TIMEOUT
-        (reading,) = bus.read("b", SLOT + 1000)
-        assert reading.status is None
+        for slot in range(1, 5):  # until the late answer has passed
+            clock.ahead += 10.0
+            (reading,) = bus.read("b", SLOT + slot * 1000)
+            assert reading.status in (None, Status.TIMEOUT, Status.READ_ERROR)
+            assert bus.counters["b"].probes >= 1
+            if reading.status is None:
+                break
         assert numbers(reading) == {word(4, a) for a in range(500, 510)}
-        assert bus.counters["b"].probes == 1
+        bus.close()
+
+
+def test_where_no_probe_can_differ_time_must_pass() -> None:
+    """A unit that was asked for every length there is: only waiting makes sure."""
+    device = Device(fault=lambda asked, number: Fault(silent=True) if number == 2 else GOOD)
+    with line("pty", device) as running:
+        clock = Clock()
+        bus = one_bus(running, two_blocks("timeout_ms = 80"), clock)
+        bus._guards[1].asked.update(range(126))
+        assert read(bus).status is None
+        assert read(bus, slot=1).status == Status.TIMEOUT
+        clock.ahead += 5.0
+        assert read(bus, slot=2).status == Status.TIMEOUT
+        clock.ahead += 6.0
+        assert read(bus, slot=3).status is None
+        assert bus.counters["a"].probes == 0
         bus.close()
 
 
@@ -271,7 +293,9 @@ def test_dead_meters_cost_the_healthy_no_slot(kind: str) -> None:
     units = {1: Device(), 3: Device(fault=lambda asked, number: Fault(silent=True)), 4: Device()}
     with line(kind, units) as running:
         clock = Clock()
-        bus = one_bus(running, two_blocks("timeout_ms = 10"), clock, names="abcd")  # 2 is not there at all
+        dead, healthy = two_blocks("timeout_ms = 10"), two_blocks()
+        meters = [MeterConfig(n, healthy if n in "ad" else dead, unit) for unit, n in enumerate("abcd", 1)]
+        bus = Bus(endpoint(running), meters, monotonic=clock)  # 2 is not there at all
         for slot in range(120):
             for name in "abcd":
                 assert (read(bus, name, slot).status is None) == (name in "ad")
@@ -288,7 +312,7 @@ def test_dead_meters_cost_the_healthy_no_slot(kind: str) -> None:
 def test_a_meter_left_alone_says_why_and_costs_nothing() -> None:
     units = {1: Device(fault=lambda asked, number: Fault(silent=True)), 2: Device()}
     with line("pty", units) as running:
-        bus = one_bus(running, two_blocks("timeout_ms = 10"), names="ab")
+        bus = one_bus(running, two_blocks("timeout_ms = 80"), names="ab")
         assert read(bus, "b").status is None
         for slot in range(2):
             assert read(bus, "a", slot).status == Status.TIMEOUT
@@ -306,7 +330,7 @@ def test_a_line_that_returns_is_read_again_at_once() -> None:
     other = Device(fault=lambda asked, number: Fault(silent=True) if cut[0] else GOOD)
     with line("pty", {1: device, 2: other}) as running:
         clock = Clock()
-        bus = one_bus(running, two_blocks("timeout_ms = 10"), clock, names="ab")
+        bus = one_bus(running, two_blocks("timeout_ms = 40"), clock, names="ab")
         assert [read(bus, name).status for name in "ab"] == [None, None]
         cut[0] = True
         for slot in range(1, 60):
@@ -369,7 +393,7 @@ def test_a_tcp_connection_on_which_nobody_answers_is_made_anew() -> None:
     dead = [True]
     with line("tcp", Device(fault=lambda asked, number: Fault(silent=dead[0]))) as running:
         clock = Clock()
-        bus = one_bus(running, two_blocks("timeout_ms = 10"), clock)
+        bus = one_bus(running, two_blocks("timeout_ms = 50"), clock)
         for slot in range(4):
             assert read(bus, slot=slot).status == Status.TIMEOUT
             clock.ahead += 400.0
@@ -512,7 +536,7 @@ def test_a_meter_that_was_away_is_asked_for_its_serial_number() -> None:
     device = Device(word=named("A1234"))
     with line("pty", device) as running:
         clock = Clock()
-        bus = one_bus(running, two_blocks("timeout_ms = 10", IDENTIFY), clock)
+        bus = one_bus(running, two_blocks("timeout_ms = 50", IDENTIFY), clock)
         assert bus.identify("a")
         device.fault = lambda asked, number: Fault(silent=True)
         for slot in range(3):
@@ -540,7 +564,7 @@ def test_a_device_that_is_another_model_has_no_values() -> None:
 def test_old_firmware_that_does_not_tell_is_read_all_the_same(fault: Fault) -> None:
     device = Device(fault=lambda asked, number: fault if asked.function == 3 else GOOD)
     with line("pty", device) as running:
-        bus = one_bus(running, two_blocks("timeout_ms = 20", IDENTIFY))
+        bus = one_bus(running, two_blocks("timeout_ms = 80", IDENTIFY))
         identity = bus.identify("a")
         assert identity
         assert (identity.serial, identity.agrees) == ("", True)
