@@ -298,6 +298,17 @@ class EmbeddedLedger:
         self._trust = trust
         self._now_s = now_s
 
+    def position(self, gateway: str, stream: bytes) -> tuple[Gateway | None, Stream | None]:
+        """The registry's entry of a gateway, and where a stream stands.
+
+        Raises:
+            LedgerProblem: the ledger cannot be read.
+        """
+        try:
+            return self.file.gateway(gateway), self.file.stream(stream)
+        except sqlite3.Error as error:
+            raise _problem(self.file.path, error) from error
+
     def commit(self, batch: Batch, claims: Sequence[Claims], gateway: str, timeout_s: float) -> tuple[bytes, ...]:
         """Commit one batch (:class:`ledger.commit.Ledger`); it takes as long as the disk does."""
         (outcome,) = self.submit([Submission(gateway, batch, claims)])

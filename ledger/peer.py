@@ -235,8 +235,7 @@ class Peer:
 
     def _greet(self, connection: Connection, topic: Topic, hello: Hello) -> None:
         """Say where the ledger stands; a stranger, and whoever asks for another's stream, learns nothing."""
-        registered = self._ledger.file.gateway(topic.gateway)
-        stream = self._ledger.file.stream(hello.stream)
+        registered, stream = self._ledger.position(topic.gateway, hello.stream)
         if registered is None or registered.revoked:
             words, reason = f"gateway {topic.gateway} is not registered", RefusalReason.UNKNOWN_GATEWAY
         elif stream and stream.gateway != topic.gateway:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ledger.commit import LedgerProblem
 from ledger.embedded import LedgerFile
 from ledger.rules import Gateway
 from uplink import topics
@@ -59,10 +60,10 @@ def taken(path: Path, timeout_s: float) -> bool:
 
 
 def take_in(file: LedgerFile, say: Callable[[str], None]) -> None:
-    """Put every request into the registry.
+    """Put every request into the registry; on a full disk they wait.
 
     Raises:
-        LedgerProblem: the ledger cannot be written; the requests stay.
+        LedgerProblem: the ledger cannot be used; the requests stay.
     """
     for path in sorted(folder(file.path).glob(f"*{_SUFFIX}")):
         try:
@@ -73,7 +74,12 @@ def take_in(file: LedgerFile, say: Callable[[str], None]) -> None:
             path.rename(path.with_name(f"{path.name}{_UNREADABLE}"))
             say(f"a request to register a gateway cannot be read: {path}{_UNREADABLE}: {error}")
             continue
-        file.register(gateway)
+        try:
+            file.register(gateway)
+        except LedgerProblem as problem:
+            if problem.waiting_helps:
+                return
+            raise
         path.unlink(missing_ok=True)
         say(f"gateway {gateway.gateway} is {'revoked' if gateway.revoked else 'registered'}")
 

@@ -124,7 +124,10 @@ class Collector:
         """Sort one message in; never raises, whatever it holds."""
         organisation = topic.organisation
         if topic.gateway != self._gateway or organisation not in self._organisations:
-            self._tell_once(f"{organisation}, which is not configured here, sent a {topic.kind} for {topic.gateway}")
+            self._tell_once(
+                f"{organisation}, which is not configured here, sent a {topic.kind} for {topic.gateway};"
+                " try: name it in ledger.organisations, or ask whoever lets it write there"
+            )
         elif topic.kind == "receipt":
             self._take_receipt(organisation, payload, correlation)
         elif topic.kind == "refusal":
@@ -146,7 +149,7 @@ class Collector:
             newest = block if taken.rank > rank else None
             good = receipt.check(payload, self._gateway, taken.sent, self._trust, newest)
         except Rejected as error:
-            self._on_alarm(f"{organisation} sent a receipt that does not count: {error}")
+            self._on_alarm(f"{organisation} sent a receipt that does not count: {error}{_ask(organisation)}")
             return
         if before:
             self._on_alarm(f"{organisation} gave another receipt before for the same batch: block {before.block}")
@@ -196,7 +199,7 @@ class Collector:
         try:
             refusal = Refusal.decode(payload)
         except Malformed as error:
-            self._on_alarm(f"{organisation} sent a refusal that cannot be read: {error}")
+            self._on_alarm(f"{organisation} sent a refusal that cannot be read: {error}{_ask(organisation)}")
             return
         if self._in_flight and refusal.root == self._in_flight.root:
             self.refusals[organisation] = refusal
@@ -211,9 +214,13 @@ class Collector:
             if head.organisation != organisation:
                 raise Rejected("organisation", f"is signed in the name of {head.organisation}")
         except Rejected as error:
-            self._on_alarm(f"{organisation} sent a head that does not count: {error}")
+            self._on_alarm(f"{organisation} sent a head that does not count: {error}{_ask(organisation)}")
             return
         self.heads[organisation] = head
+
+
+def _ask(organisation: str) -> str:
+    return f"; try: ask {organisation} what its ingestion peer sends"
 
 
 def _parse(payload: bytes) -> Receipt:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from ledger.embedded import LedgerFile
 from ledger.rules import Gateway
 from tests.broker import Broker, free_port
 from tests.ledger.peers import COMMAND, PATIENCE_S, PeerSite, line_of, uplink_of
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 @pytest.fixture
@@ -234,6 +238,18 @@ def test_a_peer_that_cannot_connect_says_why_once_and_goes_on_trying(
     assert site.log.read_text().count("not connected") == 1
     peer.terminate()
     assert peer.wait(PATIENCE_S) == 0
+
+
+def test_the_example_in_the_documentation_is_a_configuration(site: PeerSite) -> None:
+    text = OPERATIONS.read_text()
+    block = text[text.index("    organisation = ") :]
+    lines = itertools.takewhile(lambda line: not line or line.startswith("    "), block.splitlines())
+    site.config.write_text(textwrap.dedent("\n".join(lines)))
+    config = configuration.load(site.config)
+    assert config.endpoint.client_id == "org-Org1MSP-1"
+    assert config.ledger == site.directory / "ledger.db"
+    for code, words in MEANING.items():
+        assert f"| {int(code)} | {words}" in text
 
 
 def test_help_names_every_command_and_exit_code() -> None:
