@@ -8,7 +8,7 @@ import click
 
 from bench import machine
 
-SCRIPTS = ("sign", "decode", "store", "agent")
+SCRIPTS = ("sign", "decode", "store", "agent", "backlog")
 
 
 class _Scripts(click.Group):

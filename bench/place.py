@@ -8,6 +8,7 @@ Rules
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -115,7 +116,10 @@ class Place:
             f'[gateways]\nroots = ["../ca.pem"]\n\n'
             f'[mqtt]\nhost = "{HOST}"\nport = {self.port}\nca = "../ca.pem"\ncertificate = "tls.pem"\nkey = "tls.key"\n'
         )
-        return self.start(organisation, [*command("ledger.cli.main"), "--config", str(folder / "peer.toml"), "run"])
+        config = ["--config", str(folder / "peer.toml")]
+        add = [*command("ledger.cli.main"), "gateways", "add", GATEWAY, *config]
+        subprocess.run(add, check=True, capture_output=True)
+        return self.start(organisation, [*command("ledger.cli.main"), "run", *config])
 
     def start_gateway(self) -> Started:
         """``aigeco run`` with the configuration written before."""
