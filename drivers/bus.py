@@ -32,6 +32,8 @@ __all__ = ["Bus", "Counters", "Identity", "MeterConfig"]
 
 # Tries of failed units, of all together, beside healthy ones: one in a slot of the shortest usual period.
 TRY_SPACING_S = 1.0
+# A read this soon after a failed identification belongs to the same slot and is no second try.
+SAME_SLOT_S = 0.05
 # A refused range is tried whole again after this.
 REFUSALS_LAST_S = 3600.0
 # Ranges refused in one slot, so that a device which refuses everything does not hold the line.
@@ -88,9 +90,9 @@ class Bus:
             slot_ms: start of the slot.
         """
         meter = self._meters[name]
-        if not self._reachable(meter):
-            return meter.nothing(slot_ms, None)
         asked_at = self._monotonic()
+        if asked_at < meter.tried_at + SAME_SLOT_S or not self._reachable(meter):
+            return meter.nothing(slot_ms, None)
         try:
             began, blocks = self._take(meter)
         except ModbusError as error:
@@ -112,9 +114,11 @@ class Bus:
             return None
         try:
             self._assure(meter)
+            self._greet(meter)
             identity = self._ask_identity(meter)
         except ModbusError as error:
             self._fail(meter, error)
+            meter.tried_at = self._monotonic()
             return None
         meter.identity, meter.exchanged, meter.checked = identity, False, self.connections
         meter.lay_out(identity.map)
@@ -173,6 +177,15 @@ class Bus:
         """
         if meter.guard.doubt is not None:
             self._talk.probe(meter, [other for other in self._meters.values() if other.guard is meter.guard])
+
+    def _greet(self, meter: Meter) -> None:
+        """At first contact: asks for what it is sure to know, so that one which is not there costs one request."""
+        if meter.plan and not meter.counters.requests:
+            try:
+                self._talk.ask(meter, meter.plan[0])
+            except ExceptionAnswer as error:
+                if from_gateway(error):
+                    raise
 
     def _check_serial(self, meter: Meter) -> None:
         """After a new connection or an absence: is it the same meter still?"""

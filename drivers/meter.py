@@ -126,6 +126,7 @@ class Meter:
         serial: where its serial number is, None when nobody knows.
         status: of the last failure.
         checked: the connection on which the serial number was last seen right, 0 for none.
+        tried_at: when it last could not be identified.
         exchanged: another meter answers in its place.
         refused_at: when it last refused a range of its map, None when it refuses none.
     """
@@ -138,6 +139,7 @@ class Meter:
         self.serial: Field | None = None
         self.status = Status.NOT_PRESENT
         self.checked = 0
+        self.tried_at = float("-inf")
         self.exchanged = False
         self._overhead_bytes = overhead_bytes
         self.lay_out(config.map)

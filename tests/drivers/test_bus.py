@@ -574,10 +574,14 @@ def test_old_firmware_that_does_not_tell_is_read_all_the_same(fault: Fault) -> N
 
 def test_a_meter_that_is_not_there_cannot_be_identified() -> None:
     with line("pty", {}) as running:
-        bus = one_bus(running, two_blocks("timeout_ms = 10", IDENTIFY))
-        assert bus.identify("a") is None
+        clock = Clock()
+        bus = one_bus(running, two_blocks("timeout_ms = 10", IDENTIFY), clock)
         assert bus.identify("a") is None
         assert read(bus).status == Status.TIMEOUT
+        assert bus.counters["a"].requests == 1, "one slot, one try"
+        clock.ahead += 1.0
+        assert read(bus).status == Status.TIMEOUT
+        assert bus.counters["a"].requests == 2
         bus.close()
     bus = Bus(TcpEndpoint("127.0.0.1", 1), [MeterConfig("a", two_blocks(), 1)])
     assert bus.identify("a") is None
