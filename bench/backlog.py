@@ -1,4 +1,4 @@
-"""A backlog of 100,000 statements from the spool through the broker into the ledgers: how fast, and what takes the time.
+"""A backlog of 100,000 statements from the spool through the broker into the ledgers: how fast, and what costs what.
 
 Goal: at least 5,000 statements a second on two cores.
 """

@@ -41,7 +41,7 @@ class Disk:
             return (
                 f"Physical bytes: /sys/block/{self.device}/stat, ext4 with 4 KiB blocks on a loop device, direct I/O."
             )
-        return "Physical bytes: /proc/self/io, because loop devices need root; the file system's journal is not in it."
+        return "Physical bytes: /proc/self/io, without a loop device; the file system's journal is not in it."
 
     def written_bytes(self) -> int:
         """Bytes written so far."""
