@@ -33,7 +33,7 @@ from edge.load import check_load
 from edge.reader import Reader
 from edge.sender import Sender
 from edge.spool import Spool
-from edge.state import LOG, Alarms, Pulse, State
+from edge.state import LOG, Alarms, Pulse, State, words_of
 from edge.writer import Stop, Tick, Writer
 from uplink.delivery import MqttConfig, MqttUplink, Uplink
 
@@ -57,7 +57,12 @@ Connect = Callable[[Spool, Alarms], Uplink]
 
 
 class Agent:
-    """One gateway."""
+    """One gateway.
+
+    Attributes:
+        state: what its threads share.
+        send_every_ms: how long statements are collected into one batch.
+    """
 
     def __init__(self, config: Config, identity: Identity, connect: Connect | None = None) -> None:
         """``connect`` makes the way to the ledgers; None: nothing is sent."""
@@ -67,6 +72,7 @@ class Agent:
         self._clock = Clock()
         self._manager = ServiceManager()
         self.state = State()
+        self.send_every_ms = config.mqtt.send_every_ms if config.mqtt else 1000
         self._items: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._pulses: list[Pulse] = []
         self._threads: dict[str, threading.Thread] = {}
@@ -126,13 +132,12 @@ class Agent:
 
     def _sender(self, spool: Spool, connect: Connect) -> Sender:
         config, alarms = self._config, self.state.alarms
-        send_every_ms = config.mqtt.send_every_ms if config.mqtt else 1000
         return Sender(
             spool,
             lambda: connect(spool, alarms),
             len(config.organisations),
             config.receipts,
-            send_every_ms,
+            self.send_every_ms,
             self._items,
             self.state,
             self._pulse("sender"),
@@ -157,7 +162,7 @@ class Agent:
         """A thread raised: say so and end."""
         error = pulse.error
         if isinstance(error, SpoolProblem):
-            LOG.critical("%s: %s", pulse.name, error)
+            LOG.critical("%s: %s", pulse.name, words_of(error))
             if isinstance(error, SpoolDamaged):
                 _try(spool.condemn)
             self._leave(EXIT_STORE)
@@ -302,8 +307,11 @@ def mqtt(config: Config) -> Connect | None:
     )
 
     def connect(spool: Spool, alarms: Alarms) -> Uplink:
+        def alarm(words: str) -> None:
+            alarms.note(f"ledger: {words}")
+
         organisations, newest = config.organisations, spool.newest_blocks()
-        return MqttUplink(place, trust, organisations, config.receipts, alarms.note, spool.batch_with, newest)
+        return MqttUplink(place, trust, organisations, config.receipts, alarm, spool.batch_with, newest)
 
     return connect
 

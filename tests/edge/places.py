@@ -39,7 +39,7 @@ from uplink import delivery
 from uplink.errors import BrokerAway
 
 ORGANISATIONS = ("Org1MSP", "Org2MSP")
-MODEL = "eastron_sdm630"
+MODEL = "carlo_gavazzi_em330_em340"
 
 
 def make_folder(folder: Path, gateway: str = "home-1", organisations: Sequence[str] = ORGANISATIONS) -> None:
@@ -75,7 +75,7 @@ organisations = {{ {roots} }}
 
 
 def bus_toml(port: int, *meters: str, period_s: int = 1) -> str:
-    """A TCP bus with SDM630 meters of units 1, 2, ..."""
+    """A TCP bus with EM340 meters of units 1, 2, ..."""
     lines = [f'[[bus]]\ntcp = "127.0.0.1:{port}"']
     for unit, name in enumerate(meters, 1):
         lines.append(f'[[bus.meter]]\nname = "{name}"\nmodel = "{MODEL}"\nunit = {unit}\nperiod_s = {period_s}')
@@ -90,7 +90,7 @@ def identity_of(settings: Config) -> Identity:
 
 
 class Meters:
-    """SDM630s on one TCP port, units 1, 2, ...; in ``with``."""
+    """EM340s on one TCP port, units 1, 2, ...; in ``with``."""
 
     def __init__(self, count: int = 1, faults: Sequence[Fault] = (), serials: Mapping[int, str] | None = None) -> None:
         meter_map = maps.load(MODEL)
