@@ -39,12 +39,12 @@ def head(major: int, argument: int) -> bytes:
     """Initial byte and argument of an item, shortest form (RFC 8949 section 3).
 
     Raises:
-        ValueError: ``argument`` is negative, or longer than 64 bits.
+        Malformed: ``argument`` is negative, or longer than 64 bits.
     """
     first = major << 5
     if argument < 24:
         if argument < 0:
-            raise ValueError(f"{argument} is negative")
+            raise Malformed("number", f"{argument} is below zero")
         return _BYTES[first | argument]
     if argument < 1 << 8:
         return _BYTES[first | 24] + _BYTES[argument]
@@ -53,7 +53,7 @@ def head(major: int, argument: int) -> bytes:
     if argument < 1 << 32:
         return _BYTES[first | 26] + argument.to_bytes(4, "big")
     if argument >= _NEGATIVE:
-        raise ValueError(f"{argument} does not fit 64 bits")
+        raise Malformed("number", f"{argument} does not fit 64 bits")
     return _BYTES[first | 27] + argument.to_bytes(8, "big")
 
 
@@ -61,7 +61,7 @@ def integer(number: int) -> bytes:
     """An integer item.
 
     Raises:
-        ValueError: outside what CBOR's 64-bit integers hold.
+        Malformed: outside what CBOR's 64-bit integers hold.
     """
     return head(0, number) if number >= 0 else head(1, -1 - number)
 
