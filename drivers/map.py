@@ -303,14 +303,23 @@ def read_file(path: Path) -> tuple[bytes, str]:
     Raises:
         MapError: it cannot be read, or its name is none for a map.
     """
-    if not _NAME.fullmatch(path.stem):
-        words, advice = "a map's name has 1 to 64 letters, digits, dots, hyphens and underscores", "another file name"
-        raise MapError(str(path), [Problem("", path.stem, words, advice)])
+    check_name(path)
     try:
         return path.read_bytes(), path.stem
     except OSError as error:
         words = error.strerror or str(error)
         raise MapError(str(path), [Problem("", "", words, "the path of a map file that can be read")]) from None
+
+
+def check_name(path: Path) -> None:
+    """Whether a file's name can be a map's.
+
+    Raises:
+        MapError: it cannot.
+    """
+    if not _NAME.fullmatch(path.stem):
+        words, advice = "a map's name has 1 to 64 letters, digits, dots, hyphens and underscores", "another file name"
+        raise MapError(str(path), [Problem("", path.stem, words, advice)])
 
 
 @lru_cache(maxsize=128)

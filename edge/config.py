@@ -1,7 +1,7 @@
 """The gateway's configuration: one TOML file, checked whole, as immutable data. docs/example.toml names every key.
 
-Opens nothing but that file and the catalogue's maps; whether ports, keys and certificates are there is asked by
-:mod:`edge.environment`.
+Opens nothing but that file and the maps it names, of the catalogue or in files of one's own; whether ports, keys and
+certificates are there is asked by :mod:`edge.environment`.
 
 Rules
 - All problems at once, each with its place (``bus[0].meter[1].unit``), the value, what is wrong and what to try.
@@ -210,11 +210,12 @@ def _read(top: Section, path: Path) -> Config | None:
         spool=base / store.text("path", "spool.db"),
         budget_bytes=store.integer("budget_mb", _LEAST_BUDGET_MB, 1 << 20, 1024) * _MEGABYTE,
         settlement_period_ms=settlement_s * 1000,
-        buses=_buses(top, period_s),
+        buses=_buses(top, base, period_s),
         mqtt=_mqtt(top, base, uri, base / certificate) if top.has("mqtt") else None,
         organisations=organisations,
         receipts=receipts,
     )
+    top.know("mqtt")
     for section in (gateway, key, store, measure, top):
         section.close()
     if config.mqtt and not config.organisations:
@@ -230,9 +231,9 @@ def _period(section: Section, key: str, default_s: int) -> int:
     return period_s
 
 
-def _buses(top: Section, period_s: int) -> tuple[Bus, ...]:
+def _buses(top: Section, base: Path, period_s: int) -> tuple[Bus, ...]:
     sections = top.sections("bus", _MOST_BUSES)
-    buses = [_bus(section, period_s) for section in sections]
+    buses = [_bus(section, base, period_s) for section in sections]
     lines: dict[object, str] = {}
     names: dict[str, str] = {}
     points: dict[str, str] = {}
@@ -250,8 +251,8 @@ def _buses(top: Section, period_s: int) -> tuple[Bus, ...]:
     return tuple(buses)
 
 
-def _bus(section: Section, period_s: int) -> Bus:
-    meters = tuple(_meter(meter, period_s) for meter in section.sections("meter", _MOST_METERS))
+def _bus(section: Section, base: Path, period_s: int) -> Bus:
+    meters = tuple(_meter(meter, base, period_s) for meter in section.sections("meter", _MOST_METERS))
     if not meters:
         section.wrong("meter", None, "a line without meters", "add a [[bus.meter]] below it")
     endpoint = _endpoint(section, meters[0].map if meters else None)
@@ -280,9 +281,9 @@ def _endpoint(section: Section, meter_map: MeterMap | None) -> Endpoint:
     )
 
 
-def _meter(section: Section, period_s: int) -> Meter:
+def _meter(section: Section, base: Path, period_s: int) -> Meter:
     name = section.name("name")
-    meter_map = _map(section)
+    meter_map = _map(section, base)
     defaults = meter_map.serial or meter_map.tcp
     unit = section.integer("unit", 0, 255, defaults.unit if defaults else None)
     role = section.choice("role", [role.name.lower() for role in Role], "grid")
@@ -299,10 +300,10 @@ def _meter(section: Section, period_s: int) -> Meter:
     return Meter(name, meter_map, unit, Role[role.upper()], own_s * 1000, overrides)
 
 
-def _map(section: Section) -> MeterMap:
+def _map(section: Section, base: Path) -> MeterMap:
     model = section.text("model")
     try:
-        return maps.load(model)
+        return maps.load(model, base)
     except MapError as error:
         if model:
             for problem in error.problems:

@@ -98,6 +98,17 @@ def test_nobody_imports_the_simulator() -> None:
             assert all("hw_sim" not in name.split(".") for path in _files(package) for _, name in _imports(path))
 
 
+def test_one_place_finds_the_simulator_by_its_name() -> None:
+    """An import by name escapes the syntax tree's imports, so strings count here (docs/adr/0003)."""
+    places = set()
+    for package in MAY_IMPORT:
+        for path in _files(package) if package != "hw_sim" else ():
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and str(node.value).split(".")[0] == "hw_sim":
+                    places.add(f"{_here(path)}: {node.value}")
+    assert places == {"edge/cli/mapcheck.py: hw_sim.readback"}
+
+
 def test_only_the_chain_asks_for_randomness_and_only_the_host_for_the_clock() -> None:
     """Pure cores take time and salt as arguments: a wall clock or a random number inside one makes it untestable."""
     pure = ["drivers/map.py", "drivers/plan.py", "drivers/decode.py", "drivers/schedule.py", "drivers/sunspec.py"]

@@ -15,8 +15,8 @@ import click
 def command(model: str, file: Path, as_json: bool) -> None:
     """Show what the registers in FILE mean to the meter model MODEL.
 
-    MODEL is a name of the catalogue, such as eastron_sdm630. FILE is a register dump in YAML: a table (input or
-    holding) and the registers as number: word.
+    MODEL is a name of the catalogue, such as eastron_sdm630, or the path of a map file that ends in .toml. FILE is a
+    register dump in YAML: a table (input or holding) and the registers as number: word.
     """
     from drivers import dump
     from drivers.map import load
@@ -28,7 +28,7 @@ def command(model: str, file: Path, as_json: bool) -> None:
     laid_out = tuple(dict.fromkeys(each.point for each in found))
     points = laid_out if meter_map.scheme == "sunspec" else meter_map.points
     if as_json:
-        print(json.dumps({"model": model, "values": values.entries(found, points)}))
+        print(json.dumps({"model": meter_map.name, "values": values.entries(found, points)}))
         return
     print(f"{meter_map.manufacturer} {meter_map.model}")
     values.show(found, points)

@@ -66,7 +66,7 @@ class Answer:
 def command(model: str, word_order: str | None, as_json: bool, **options: Any) -> int:
     """Read the meter MODEL once, over TCP or a serial line, and show what it says.
 
-    MODEL is a name of the catalogue, such as eastron_sdm630.
+    MODEL is a name of the catalogue, such as eastron_sdm630, or the path of a map file that ends in .toml.
     """
     from drivers.map import load
 
@@ -82,7 +82,7 @@ def command(model: str, word_order: str | None, as_json: bool, **options: Any) -
         if not getattr(error, "__notes__", ()):
             error.add_note("try: the name or the path again, letter by letter; then its cable and its power")
         if as_json:
-            print(json.dumps({"model": model, "error": str(error), "values": []}))
+            print(json.dumps({"model": meter_map.name, "error": str(error), "values": []}))
         say(error)
         return Exit.METER
     _show(meter_map, answer, f"unit {unit} on {where.name}", word_order, as_json)
