@@ -17,7 +17,7 @@ from drivers.table import Table, closest
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,40}")
 _Seen = TypeVar("_Seen", bound=Hashable)
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]/]+)(?::([0-9]{1,5}))?")
+_ADDRESS = re.compile(r"(\[[0-9A-Za-z:.%]+\]|[^\s:\[\]/]+)(?::([0-9]{1,5}))?")
 
 
 class Section(Table):
