@@ -67,14 +67,10 @@ class Descriptor:
     layout: tuple[tuple[int, int], ...] = ()
 
 
-_BEFORE_GENESIS = Head(statement.NO_STREAM, -1, statement.NO_SID)
-
-
 class Chain:
     """Makes the statements of one gateway.
 
     Attributes:
-        head: the last statement, None before the genesis; may be set back by whoever could not store.
         boot: boot counter that the statements carry.
     """
 
@@ -91,6 +87,15 @@ class Chain:
         self.boot = boot
         self._random = random
         self._use(key)
+
+    @property
+    def head(self) -> Head | None:
+        """The last statement, None before the genesis; may be set back by whoever could not store."""
+        return Head(*self._at) if self._at else None
+
+    @head.setter
+    def head(self, head: Head | None) -> None:
+        self._at = (head.stream, head.seq, head.sid) if head else None
 
     def genesis(
         self,
@@ -192,6 +197,7 @@ class Chain:
     def _use(self, key: KeyStore) -> None:
         self._key = key
         self._key_id = key_id(key.public_key)
+        self._prefixes: dict[str, tuple[bytes, bytes]] = {}  # by measuring point; there are as many as meters
 
     def _say(self, kind: Kind, sub: str, instant: Instant, entries: dict[int, Any]) -> Statement:
         entries = {key: int(value) if isinstance(value, int) else value for key, value in entries.items()}
@@ -199,20 +205,23 @@ class Chain:
         return self._sign(int(kind), sub, instant, (statement.encode_body({13: entries}), 1))
 
     def _sign(self, kind: int, sub: str, instant: Instant, body: tuple[bytes, int]) -> Statement:
-        signed_prefix, message_prefix = statement.prefixes(self.gateway, sub, self._key_id)
-        head = self.head
-        if head is None:
-            if kind != Kind.GENESIS:
-                raise ValueError(f"a stream begins with its genesis, not with kind {kind}")
-            head = _BEFORE_GENESIS
-        stream, seq = head.stream, head.seq + 1
-        payload = statement.encode_payload(kind, stream, seq, head.sid, self.boot, instant, self._random(16), body)
+        prefixes = self._prefixes.get(sub)
+        if prefixes is None:
+            prefixes = self._prefixes[sub] = statement.prefixes(self.gateway, sub, self._key_id)
+        if self._at:
+            stream, seq, prev = self._at
+            seq += 1
+        elif kind == Kind.GENESIS:
+            stream, seq, prev = statement.NO_STREAM, 0, statement.NO_SID
+        else:
+            raise ValueError(f"a stream begins with its genesis, not with kind {kind}")
+        payload = statement.encode_payload(kind, stream, seq, prev, self.boot, instant, self._random(16), body)
         content = cbor.byte_string(payload)
-        sid = sha256(signed_prefix + content).digest()
-        data = b"".join((message_prefix, content, cose.SIGNATURE_HEAD, self._key.sign_digest(sid)))
+        sid = sha256(prefixes[0] + content).digest()
+        data = prefixes[1] + content + cose.SIGNATURE_HEAD + self._key.sign_digest(sid)
         if len(data) > statement.MAX_BYTES:
             raise Malformed("statement", f"{len(data)} bytes, at most {statement.MAX_BYTES} are allowed")
-        self.head = Head(stream if seq else stream_of(sid), seq, sid)
+        self._at = (stream if seq else stream_of(sid), seq, sid)
         return Statement(data, sid, seq, kind, sub)
 
 

@@ -14,11 +14,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from drivers.reading import Block, Reading, Value
+from drivers.reading import EXPONENT_RANGE, Block, Reading, Value
 from signer import cbor, cose, grammar
 from signer.codes import BootReason, ClockSource, ClockStatus, EventCode, GapReason, Kind, Role
 from signer.errors import Malformed, show
@@ -71,8 +71,7 @@ class Instant:
     error_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):  # not a frozen dataclass: one is made for every measurement, and this costs a third of it
     """A signed statement, as the chain made it.
 
     Attributes:
@@ -221,29 +220,23 @@ def encode_reading(reading: Reading) -> tuple[bytes, int]:
         Malformed: something that :func:`parse` would refuse.
     """
     head = cbor.head
-    parts: list[bytes] = []
-    count = 1
+    encoded, count = b"", 1
     if reading.status is not None:
-        parts += (b"\x0a", head(0, reading.status))
-        count += 1
+        encoded, count = b"\x0a" + head(0, reading.status), 2
     if reading.values:
-        if len(reading.values) > grammar.MAX_VALUES:
-            raise Malformed("statement, field 11", f"{len(reading.values)} quantities, at most {grammar.MAX_VALUES}")
-        parts += (b"\x0b", head(5, len(reading.values)))
-        _encode_values(reading.values, parts)
+        encoded += _encode_values(reading.values)
         count += 1
     if reading.window_ms is not None:
-        parts += (b"\x0c", head(0, reading.window_ms))
+        encoded += b"\x0c" + head(0, reading.window_ms)
         count += 1
     if reading.blocks:
         if len(reading.blocks) > grammar.MAX_BLOCKS:
             raise Malformed("statement, field 15", f"{len(reading.blocks)} blocks, at most {grammar.MAX_BLOCKS}")
-        parts += (b"\x0f", head(4, len(reading.blocks)))
+        encoded += b"\x0f" + head(4, len(reading.blocks))
         for block in reading.blocks:
-            parts += (_block_head(block.function, block.address, len(block.words)), block.words)
+            encoded += _block_head(block.function, block.address, len(block.words)) + block.words
         count += 1
-    parts += (b"\x10", head(0, reading.slot_ms))
-    return b"".join(parts), count
+    return encoded + b"\x10" + head(0, reading.slot_ms), count
 
 
 def encode_payload(
@@ -251,20 +244,18 @@ def encode_payload(
 ) -> bytes:
     """The payload of a statement whose body (encoded fields from 10 up, and how many) is ``body``."""
     head = cbor.head
-    return b"".join(
-        (
-            _front(kind, len(_COMMON) + body[1], stream),
-            head(0, seq),
-            b"\x04\x58\x20",
-            prev,
-            _boot(boot),
-            head(0, instant.utc_ms),
-            b"\x07",
-            head(0, instant.boot_ms),
-            _clock(instant.clock, instant.error_ms),
-            salt,
-            body[0],
-        )
+    return (
+        _front(kind, len(_COMMON) + body[1], stream)
+        + head(0, seq)
+        + b"\x04\x58\x20"
+        + prev
+        + _boot(boot)
+        + head(0, instant.utc_ms)
+        + b"\x07"
+        + head(0, instant.boot_ms)
+        + _clock(instant.clock, instant.error_ms)
+        + salt
+        + body[0]
     )
 
 
@@ -288,7 +279,8 @@ def _clock(status: int, error_ms: int) -> bytes:
     return b"\x08\x82" + cbor.head(0, status) + cbor.head(0, error_ms) + b"\x09\x50"
 
 
-_EXPONENT = {exponent: cbor.encode(exponent) for exponent in range(-9, 10)}
+_MAX_EXPONENT = EXPONENT_RANGE[-1]
+_EXPONENT = {exponent: cbor.encode(exponent) for exponent in EXPONENT_RANGE}
 
 
 class _KeyHeads(dict[int, bytes]):
@@ -307,13 +299,16 @@ class _KeyHeads(dict[int, bytes]):
 _GOOD, _FLAGGED = _KeyHeads(2), _KeyHeads(3)
 
 
-def _encode_values(values: tuple[tuple[int, Value], ...], parts: list[bytes]) -> None:
+def _encode_values(values: tuple[tuple[int, Value], ...]) -> bytes:
+    if len(values) > grammar.MAX_VALUES:
+        raise Malformed("statement, field 11", f"{len(values)} quantities, at most {grammar.MAX_VALUES}")
+    encoded = b"\x0b" + cbor.head(5, len(values))
     previous = -1
     for key, value in values:
-        mantissa, exponent, quality = value.mantissa, value.exponent, value.quality
+        mantissa, exponent = value.mantissa, value.exponent
         if key <= previous or exponent not in _EXPONENT:
             raise Malformed(f"statement, field 11, {key}", f"{value}: out of order, or exponent outside -9..9")
-        if mantissa % 10 == 0 and (exponent != 9 if mantissa else exponent != 0):
+        if not mantissa % 10 and (exponent != _MAX_EXPONENT if mantissa else exponent):
             raise Malformed(f"statement, field 11, {key}", f"{value} is not in its normal form")
         previous = key
         if 0xFFFF < mantissa <= 0xFFFFFFFF:  # what counters hold
@@ -322,12 +317,17 @@ def _encode_values(values: tuple[tuple[int, Value], ...], parts: list[bytes]) ->
             number = b"\x19" + mantissa.to_bytes(2, "big")
         else:
             number = cbor.integer(mantissa)
-        if quality:
-            if not 0 < quality < 65536:
-                raise Malformed(f"statement, field 11, {key}", f"quality {quality} is outside 1..65535")
-            parts += (_FLAGGED[key], number, _EXPONENT[exponent], cbor.integer(quality))
+        if value.quality:
+            encoded += _FLAGGED[key] + number + _EXPONENT[exponent] + _quality(key, value.quality)
         else:
-            parts += (_GOOD[key], number, _EXPONENT[exponent])
+            encoded += _GOOD[key] + number + _EXPONENT[exponent]
+    return encoded
+
+
+def _quality(key: int, quality: int) -> bytes:
+    if not 0 < quality < 65536:
+        raise Malformed(f"statement, field 11, {key}", f"quality {quality} is outside 1..65535")
+    return cbor.head(0, quality)
 
 
 @lru_cache(maxsize=1024)
