@@ -29,20 +29,54 @@ FIRST = [
     "solaredge_meter_via_inverter",
     "sunspec_generic",
 ]
-NOT_FOR_SETTLEMENT = {"algodue_uem80", "circutor_cvm-c10_c11", "siemens_pac3200"}
+NOT_FOR_SETTLEMENT = {
+    "algodue_uem80",
+    "carlo_gavazzi_em21",
+    "circutor_cvm-144",
+    "circutor_cvm-c10_c11",
+    "deye_sun-sg01hp3",
+    "e3dc_hauskraftwerk",
+    "huawei_emma",
+    "ingeteam_ingecon-sun-1play",
+    "peacefair_pzem-003_pzem-017",
+    "peacefair_pzem-004t_pzem-016",
+    "shelly_pro-3em",
+    "shelly_pro-em",
+    "siemens_pac3200",
+    "siemens_pac4200",
+    "victron_gx_system",
+}
 TWO_POINTS = {
+    "alpha-ess_smile",
+    "deye_sun-sg01hp3",
+    "deye_sun-sg04lp3",
+    "deye_sun-sg0xlp1",
+    "e3dc_hauskraftwerk",
+    "fox-ess_h3",
+    "fox-ess_h3-smart",
     "goodwe_dt",
     "goodwe_et",
     "growatt_legacy",
     "growatt_tl-x_tl-xh",
+    "huawei_emma",
+    "ingeteam_ingecon-sun-1play",
     "kostal_plenticore",
+    "sma_data-manager",
+    "sofar_g3",
+    "sofar_hyd-es",
+    "solax_hybrid",
+    "solax_string",
+    "solinteg_mht",
+    "solis_hybrid",
+    "solis_string",
     "sungrow_sg",
     "sungrow_sh",
+    "victron_gx_system",
 }
 
 
 def test_the_catalogue_is_complete() -> None:
-    assert len(names()) == 78
+    assert len(names()) == 83
     assert set(FIRST) <= set(names())
 
 
