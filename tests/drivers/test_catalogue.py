@@ -76,7 +76,7 @@ TWO_POINTS = {
 
 
 def test_the_catalogue_is_complete() -> None:
-    assert len(names()) == 104
+    assert len(names()) == 108
     assert set(FIRST) <= set(names())
 
 
