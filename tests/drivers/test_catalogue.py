@@ -76,7 +76,7 @@ TWO_POINTS = {
 
 
 def test_the_catalogue_is_complete() -> None:
-    assert len(names()) == 120
+    assert len(names()) == 127
     assert set(FIRST) <= set(names())
 
 
