@@ -36,6 +36,10 @@ class ClockStatus(IntEnum):
     FAILED = 4
 
 
+RELIABLE_CLOCKS = frozenset({ClockStatus.SYNCHRONISED, ClockStatus.HOLDOVER})
+"""With these, a statement's own time may decide whether its certificate was valid."""
+
+
 class BootReason(IntEnum):
     """Why the gateway started."""
 

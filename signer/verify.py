@@ -26,7 +26,7 @@ from cryptography import x509
 
 from signer import bundle, cbor, grammar, receipt, statement
 from signer.bundle import Sequence, StreamRange
-from signer.codes import ClockStatus, Kind
+from signer.codes import RELIABLE_CLOCKS, Kind
 from signer.coverage import Coverage, Tally
 from signer.errors import Malformed
 from signer.keys import key_id
@@ -43,7 +43,6 @@ MAX_POINTS = 10_000
 _MAX_MAPS = 1000
 _MAX_MAP_BYTES = 1024 * 1024
 _PROGRESS_EVERY = 512  # statements between two calls of the progress callback
-_RELIABLE = (ClockStatus.SYNCHRONISED, ClockStatus.HOLDOVER)
 
 Progress = Callable[[int, int], None]
 
@@ -192,6 +191,10 @@ class _Walk:
                 self._fail(f"{bundle.MANIFEST}: stream {entry.stream} of {entry.gateway} is not in the files")
             if self._gone is not None:
                 self._fail(f"{bundle.PRUNED}: seq {self._gone[0]} is out of place")
+            if not self._streams:
+                self._fail(f"{bundle.STATEMENTS}: there is no stream in it, so it is evidence of nothing")
+            if self._progress:
+                self._progress(self._statements.size, self._statements.size)
             missing_maps = self._check_maps()
         finally:
             for sequence in (self._statements, self._pruned, self._receipts):
@@ -261,7 +264,7 @@ class _Walk:
             return "the signature was not made with the key of this chain over these bytes"
         if claims.key_id != stream.key_id:
             return f"kid {claims.key_id.hex()} is not that of the key that signed, {stream.key_id.hex()}"
-        if claims.instant.clock in _RELIABLE:
+        if claims.instant.clock in RELIABLE_CLOCKS:
             if not stream.signer.from_ms <= claims.instant.utc_ms <= stream.signer.to_ms:
                 return f"the certificate was not valid at {claims.instant.utc_ms} ms"
         else:
@@ -359,7 +362,7 @@ class _Walk:
         """From here on the key of this genesis or rekey signs."""
         stream.signer, stream.no_key_told = None, True
         # A gateway that does not know the time yet signs all the same; its certificate is judged once it does.
-        at_ms = claims.instant.utc_ms if claims.instant.clock in _RELIABLE else None
+        at_ms = claims.instant.utc_ms if claims.instant.clock in RELIABLE_CLOCKS else None
         try:
             stream.signer = gateway_signer(self._trust, claims.certificates, claims.gateway, at_ms)
             stream.key_id = key_id(stream.signer.key)

@@ -452,12 +452,19 @@ def test_writer_refuses_a_folder_in_use(running: Any, tmp_path: Path) -> None:
         running.export(running.export(tmp_path / "out"))
 
 
+def test_nothing_is_no_evidence(running: Any, tmp_path: Path) -> None:
+    writer = bundle.Writer(tmp_path / "out")
+    writer.finish(running.trust)
+    only(verify(tmp_path / "out").failures, "evidence of nothing")
+
+
 def test_progress_is_told(running: Any, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     running.run(600)
     verify(running.export(tmp_path / "out"), progress=lambda done, size: told.append((done, size)))
-    assert told
+    assert len(told) > 1
     assert all(done <= size for done, size in told)
+    assert told[-1][0] == told[-1][1]
 
 
 def bundle_encoding() -> Any:
