@@ -249,7 +249,7 @@ class Bus:
             guard.alone = self._alone(guard)
             if guard.paused(now):
                 return False
-            if guard.failures > 1 and not guard.alone:
+            if not guard.alone and (guard.failures > 1 or not guard.heard_at):
                 if now < self._next_try:
                     return False
                 self._next_try = now + TRY_SPACING_S

@@ -5,8 +5,8 @@ Never does I/O and never reads a clock.
 Rules
 - After the first failure the next slot tries again (one lost frame costs one slot); then the pause grows by 2 s with
   each failure up to 5 min, so that a dead unit cannot eat the slots of others. With nobody else to protect it is short.
-- A timeout is four times the unit's filtered latency within bounds. A unit that failed gets less patience, so that a
-  try fits between the others' readings; alone on its line it gets more each time, so that one grown slow is found.
+- A timeout is four times the unit's filtered latency within bounds. A unit that failed gets what fits between the
+  others' readings; alone on its line it gets more each time, so that one grown slow is found.
 - After a failure its answer may still be under way. A unit answers in order, so the right answer to a probe, which is a
   read of a length that no other request to that unit has, proves that it no longer is. A refusal proves it too: it
   answers the probe, or it is the late answer itself, and what can come then has the probe's length.
@@ -14,8 +14,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
-from itertools import chain
+from collections.abc import Iterable, Iterator, Set
 
 from drivers.map import MeterMap
 from drivers.plan import Request
@@ -28,7 +27,6 @@ LONGEST_PAUSE_ALONE_S = 5.0
 # A usual meter answers within 100 ms, a gateway adds its own line; devices that need more say so in their map.
 LEAST_TIMEOUT_S = 0.3
 MOST_TIMEOUT_S = 2.0
-FIRST_TIMEOUT_S = 0.5
 TIMEOUT_PER_LATENCY = 4
 # A try of a failed unit beside healthy ones: half of the shortest usual period, unless it is known to be slower.
 TRY_TIMEOUT_S = 0.5
@@ -68,7 +66,7 @@ class Guard:
     def __init__(self, stated_timeout_s: float | None = None) -> None:
         self.least_s = stated_timeout_s or LEAST_TIMEOUT_S
         self.most_s = max(MOST_TIMEOUT_S, self.least_s)
-        self.timeout_s = stated_timeout_s or FIRST_TIMEOUT_S
+        self.timeout_s = self.least_s
         self.try_s = stated_timeout_s or TRY_TIMEOUT_S
         self.alone = False
         self.latency_s = 0.0
@@ -108,7 +106,7 @@ class Guard:
             return self.timeout_s
         if self.alone:
             return min(self.timeout_s * (1 + TIMEOUT_GROWTH_PER_FAILURE * self.failures), self.most_s)
-        return min(self.timeout_s, max(TRY_TIMEOUT_PER_LATENCY * self.latency_s, self.try_s))
+        return min(max(TRY_TIMEOUT_PER_LATENCY * self.latency_s, self.try_s), self.most_s)
 
     def paused(self, now: float) -> bool:
         """Whether to leave it alone."""
@@ -122,8 +120,10 @@ class Guard:
         self.failures = min(self.failures, 1)
 
 
-def probe(meter_map: MeterMap, plan: Sequence[Request], taken: Set[int]) -> Request | None:
-    """A short read whose answer cannot be taken for that of any other request.
+def probe(meter_map: MeterMap, plan: Iterable[Request], taken: Set[int]) -> Request | None:
+    """The shortest part of a planned request whose answer cannot be taken for that of any other request.
+
+    It begins and ends with a value, so that a device which answers its plan answers it, too.
 
     Args:
         meter_map: the unit's map.
@@ -131,44 +131,35 @@ def probe(meter_map: MeterMap, plan: Sequence[Request], taken: Set[int]) -> Requ
         taken: word counts of all requests that are made to that unit otherwise.
 
     Returns:
-        None when every length is taken.
+        None when every such part has a length that is taken.
     """
-    for request in chain(_on_values(meter_map, plan), _inside(plan), _beyond(meter_map, plan)):
-        if request.count not in taken:
-            return request
-    return None
+    parts = (part for request in plan for part in _parts(meter_map, request) if part.count not in taken)
+    return min(parts, key=lambda part: (part.count, part.function, part.address), default=None)
 
 
-def _on_values(meter_map: MeterMap, plan: Sequence[Request]) -> Iterator[Request]:
-    """Parts of planned requests that begin and end with a value, shortest first: no device refuses those."""
-    parts: set[Request] = set()
-    for request in plan:
-        spans = [
-            (first, first + count)
-            for register in meter_map.registers
-            if register.function == request.function
-            for first, count in register.spans()
-            if request.address <= first and first + count <= request.end
-        ]
-        if meter_map.even_only:
-            spans = [(first - first % 2, end + end % 2) for first, end in spans]
-        starts, ends = {first for first, _ in spans}, {end for _, end in spans}
-        parts.update(Request(request.function, a, b - a) for a in starts for b in ends if a < b <= request.end)
-    return iter(sorted(parts, key=lambda part: (part.count, part.function, part.address)))
+def fragment(plan: Iterable[Request], taken: Set[int]) -> Request | None:
+    """Where there is no :func:`probe`: the shortest beginning of a planned request, though it may cut a value in two.
+
+    A device may refuse that, which is an answer as well, or say nothing.
+    """
+    parts = (
+        Request(request.function, request.address, count)
+        for request in plan
+        for count in range(1, request.count)
+        if count not in taken
+    )
+    return min(parts, key=lambda part: (part.count, part.function, part.address), default=None)
 
 
-def _inside(plan: Sequence[Request]) -> Iterator[Request]:
-    """Beginnings of planned requests; a device that does not split values refuses them, which is an answer as well."""
-    for request in plan:
-        for count in range(1, request.count):
-            yield Request(request.function, request.address, count)
-
-
-def _beyond(meter_map: MeterMap, plan: Sequence[Request]) -> Iterator[Request]:
-    """Longer than planned: what is behind a request's end, unless the map forbids it."""
-    for request in plan:
-        for count in range(request.count + 1, meter_map.max_registers + 1):
-            end = request.address + count
-            if end > 0x10000 or any(first < end and request.address <= last for first, last in meter_map.forbidden):
-                break
-            yield Request(request.function, request.address, count)
+def _parts(meter_map: MeterMap, request: Request) -> Iterator[Request]:
+    spans = [
+        (first, first + count)
+        for register in meter_map.registers
+        if register.function == request.function
+        for first, count in register.spans()
+        if request.address <= first and first + count <= request.end
+    ]
+    if meter_map.even_only:
+        spans = [(first - first % 2, end + end % 2) for first, end in spans]
+    starts, ends = {first for first, _ in spans}, {end for _, end in spans}
+    return (Request(request.function, a, b - a) for a in starts for b in ends if a < b <= request.end)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 
-from drivers.guard import probe
+from drivers.guard import fragment, probe
 from drivers.meter import Meter
 from drivers.modbus import Disconnected, Endpoint, ExceptionAnswer, ModbusError, SerialEndpoint, Timeout, Wire
 from drivers.plan import Request, request_time_s
@@ -29,10 +29,9 @@ REOPEN_S = 1.0
 FAILURES_OF_A_DEAD_CONNECTION = 3
 # RTU inside TCP hides the speed of the serial line behind it; this is the slowest usual one, with its bits a character.
 HIDDEN_LINE = 9600, 10
-# Where no probe can be told from other requests: longer than any serial device was seen to hold an answer back.
+# Where no probe is sure to be answered (a map of single values, a SunSpec device not yet known), the answer cannot come
+# any more after this: longer than any device was seen to hold one back.
 LONGEST_LATENESS_S = 10.0
-# SunSpec discovery asks for a few registers at a time before there is a plan; a probe is longer than those.
-DISCOVERY_COUNTS = frozenset(range(1, 5))
 
 
 class Talk:
@@ -134,19 +133,21 @@ class Talk:
         """
         guard = meter.guard
         assert guard.doubt is not None
-        planned = {request.count for other in sharing for request in other.plan}
-        taken = guard.asked | (planned or DISCOVERY_COUNTS)
-        request = probe(meter.map, meter.plan or (guard.doubt,), taken)
+        taken = guard.asked | {request.count for other in sharing for request in other.plan}
+        request = probe(meter.map, meter.plan, taken)
         if request is None:
-            if self._monotonic() < guard.doubted_at + LONGEST_LATENESS_S:
-                raise Timeout(f"{self.endpoint}: unit {meter.config.unit} may still answer an earlier request")
-        else:
-            meter.counters.probes += 1
-            try:
-                self.ask(meter, request, probing=True)
-            except ExceptionAnswer as error:
-                if from_gateway(error):
-                    raise
+            if self._monotonic() > guard.doubted_at + LONGEST_LATENESS_S:
+                guard.doubt = None
+                return
+            request = fragment(meter.plan, taken)
+        if request is None:
+            raise Timeout(f"{self.endpoint}: unit {meter.config.unit} may still answer an earlier request")
+        meter.counters.probes += 1
+        try:
+            self.ask(meter, request, probing=True)
+        except ExceptionAnswer as error:
+            if from_gateway(error):
+                raise
         guard.doubt = None
 
     def _settle(self, meter: Meter, request: Request, error: ModbusError) -> None:
