@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Set
 from drivers.map import MeterMap
 from drivers.plan import Request
 
-# Growth and limit of the pause after a failure; the complaints that ask for it are in docs/architecture.md.
+# Growth and limit of the pause after a failure: a unit dead for a day is asked 12 times an hour.
 PAUSE_STEP_S = 2.0
 LONGEST_PAUSE_S = 300.0
 # The limit while no other unit on the line answers: nobody loses by asking, and a line that returns is found soon.
