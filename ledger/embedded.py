@@ -22,7 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ledger.commit import ChainBroken, LedgerProblem, NotCommitted, Outcome, Receipted, Submission
-from ledger.rules import Accepted, Exists, Fork, Gateway, Refused, Stream, judge
+from ledger.rules import Accepted, Exists, Fork, Gateway, Refused, Stream, Terms, judge
 from signer import receipt as receipts
 from signer.batch import Batch
 from signer.keys import KeyStore
@@ -327,7 +327,7 @@ class EmbeddedLedger:
 
     def _take(self, submission: Submission, issued_s: int) -> Outcome:
         batch = submission.batch
-        judgement = judge(self.file, self._trust, submission.gateway, batch, submission.claims)
+        judgement = judge(self.file, Terms(self._trust, issued_s * 1000), submission.gateway, batch, submission.claims)
         if isinstance(judgement, Exists):
             return Receipted(self.file.receipt(batch.stream, batch.first), new=False)
         if isinstance(judgement, Refused):

@@ -34,8 +34,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from signer.batch import Batch
+from signer.codes import RELIABLE_CLOCKS, Kind
 from signer.dialogue import RefusalReason
-from signer.statement import Claims, Kind, verify_signature
+from signer.statement import Claims, verify_signature
 from signer.trust import Trust, Untrusted, check_gateway
 
 
@@ -155,15 +156,28 @@ class Committed(Protocol):
         """SubjectPublicKeyInfo of every key that signed committed statements of the stream, in a fixed order."""
 
 
-def judge(
-    committed: Committed, trust: Trust, publisher: str, batch: Batch, claims: Sequence[Claims], every: bool = True
-) -> Judgement:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a ledger judges by.
+
+    Attributes:
+        trust: the authorities of gateways.
+        block_ms: the time that the block will carry, POSIX milliseconds: a certificate is judged by it when the
+            gateway did not know the time.
+        every: check every signature; False checks the head's only, which names all the others through the chain.
+    """
+
+    trust: Trust
+    block_ms: int
+    every: bool = True
+
+
+def judge(committed: Committed, terms: Terms, publisher: str, batch: Batch, claims: Sequence[Claims]) -> Judgement:
     """Accept a batch, recognise it, or refuse it.
 
     Args:
         publisher: the gateway that the batch came from, as the transport has authenticated it.
         claims: the batch's statements, parsed from it (:func:`signer.batch.parse`).
-        every: check every signature; False checks the head's only, which names all the others through the chain.
     """
     if claims[0].gateway != publisher:
         words = f"statements of gateway {claims[0].gateway} in a batch of gateway {publisher}"
@@ -173,7 +187,7 @@ def judge(
         return Refused(RefusalReason.UNKNOWN_GATEWAY, f"gateway {publisher} is not registered")
     stream = committed.stream(batch.stream)
     if stream is None:
-        return _begin(committed, trust, gateway, batch, claims, every)
+        return _begin(committed, terms, gateway, batch, claims)
     if stream.gateway != publisher:
         words = f"stream {batch.stream.hex()} belongs to gateway {stream.gateway}, not to {publisher}"
         return Refused(RefusalReason.NOT_THIS_GATEWAY, words)
@@ -181,12 +195,10 @@ def judge(
         return Exists()
     if gateway.revoked:
         return _revoked(gateway)
-    return _continue(committed, trust, gateway, stream, batch, claims, every)
+    return _continue(committed, terms, gateway, stream, batch, claims)
 
 
-def _begin(
-    committed: Committed, trust: Trust, gateway: Gateway, batch: Batch, claims: Sequence[Claims], every: bool
-) -> Judgement:
+def _begin(committed: Committed, terms: Terms, gateway: Gateway, batch: Batch, claims: Sequence[Claims]) -> Judgement:
     if gateway.revoked:
         return _revoked(gateway)
     if batch.first != 0:
@@ -195,7 +207,7 @@ def _begin(
         )
     genesis = claims[0]
     try:
-        key = _certified(trust, gateway, genesis, pinned=True)
+        key = _certified(terms, gateway, genesis, pinned=True)
     except Untrusted as error:
         return Refused(RefusalReason.UNKNOWN_GATEWAY, f"the certificate in the genesis: {error}")
     recovered = genesis.body[13].get(3)
@@ -207,17 +219,11 @@ def _begin(
     stream = Stream(
         batch.stream, gateway.gateway, -1, batch.prev, _spki(key), recovered[0] if recovered is not None else None
     )
-    return _append(trust, gateway, stream, batch, claims, every)
+    return _append(terms, gateway, stream, batch, claims)
 
 
 def _continue(
-    committed: Committed,
-    trust: Trust,
-    gateway: Gateway,
-    stream: Stream,
-    batch: Batch,
-    claims: Sequence[Claims],
-    every: bool,
+    committed: Committed, terms: Terms, gateway: Gateway, stream: Stream, batch: Batch, claims: Sequence[Claims]
 ) -> Judgement:
     if batch.first > stream.seq + 1:
         return _refuse(stream, RefusalReason.OUT_OF_ORDER, f"seq {batch.first} where {stream.seq + 1} is due")
@@ -225,26 +231,24 @@ def _continue(
     if fork is not None:
         # The other line may have left this one before a rekey, and so be signed with a key of an earlier time.
         for key in dict.fromkeys((stream.key, *committed.keys(batch.stream))):
-            if _bad_signature(key, claims, every) is None:
+            if _bad_signature(key, claims, terms.every) is None:
                 words = f"another statement at seq {fork.seq} than the one committed there"
                 return _refuse(stream, RefusalReason.FORK, words, fork)
     if fork is None and batch.first <= stream.seq:
         words = f"seq {batch.first} to {batch.first + batch.count - 1} overlap what is committed up to {stream.seq}"
         return _refuse(stream, RefusalReason.OUT_OF_ORDER, words)
-    return _append(trust, gateway, stream, batch, claims, every)
+    return _append(terms, gateway, stream, batch, claims)
 
 
-def _append(
-    trust: Trust, gateway: Gateway, stream: Stream, batch: Batch, claims: Sequence[Claims], every: bool
-) -> Judgement:
-    bad = _bad_signature(stream.key, claims, every)
+def _append(terms: Terms, gateway: Gateway, stream: Stream, batch: Batch, claims: Sequence[Claims]) -> Judgement:
+    bad = _bad_signature(stream.key, claims, terms.every)
     if bad is not None:
         words = f"the signature of statement {bad} is not the gateway's"
         return _refuse(stream, RefusalReason.BAD_SIGNATURE, words)
     key, entry = stream.key, None
     if claims[-1].kind == Kind.REKEY:
         try:
-            key = _spki(_certified(trust, gateway, claims[-1], pinned=False))
+            key = _spki(_certified(terms, gateway, claims[-1], pinned=False))
         except Untrusted as error:
             return _refuse(stream, RefusalReason.UNKNOWN_GATEWAY, f"the certificate in the rekey: {error}")
         if gateway.certificate is not None:
@@ -287,18 +291,21 @@ def _bad_signature(key: bytes, claims: Sequence[Claims], every: bool) -> int | N
     return None
 
 
-def _certified(trust: Trust, gateway: Gateway, claim: Claims, pinned: bool) -> ec.EllipticCurvePublicKey:
+def _certified(terms: Terms, gateway: Gateway, claim: Claims, pinned: bool) -> ec.EllipticCurvePublicKey:
     """The key in the certificate that a genesis or a rekey carries.
 
     Raises:
-        Untrusted: it is not one that the registry and the roots allow, at the statement's time.
+        Untrusted: it is not one that the registry and the roots allow, at the statement's time, or at the block's when
+            the gateway's clock could not be believed.
     """
+    trust, instant = terms.trust, claim.instant
     leaf = sha256(claim.certificates[0]).digest()
     if pinned and gateway.certificate is not None and leaf != gateway.certificate:
         raise Untrusted(f"{leaf.hex()[:16]} is not the one registered, {gateway.certificate.hex()[:16]}")
     if gateway.root is not None:
         trust = replace(trust, gateways=tuple(root for root in trust.gateways if _fingerprint(root) == gateway.root))
-    return check_gateway(trust, claim.certificates, gateway.gateway, claim.instant.utc_ms)
+    at_ms = instant.utc_ms if instant.clock in RELIABLE_CLOCKS else terms.block_ms
+    return check_gateway(trust, claim.certificates, gateway.gateway, at_ms)
 
 
 def _revoked(gateway: Gateway) -> Refused:

@@ -17,6 +17,7 @@ from signer import batch as batches
 from signer import statement
 from signer.batch import Batch
 from signer.chain import Chain, Head
+from signer.codes import ClockStatus
 from signer.keys.file import FileKey
 from signer.statement import Instant, Statement
 from signer.trust import Trust
@@ -53,9 +54,14 @@ class Line:
         self.certificate = self.authority.gateway(self.gateway, self.key).certificate
         self.chain = Chain(self.gateway, FileKey(self.key), None, 1)
 
-    def begin(self, recovered: tuple[bytes, int, bytes] | None = None, at_ms: int | None = None) -> Line:
+    def begin(
+        self,
+        recovered: tuple[bytes, int, bytes] | None = None,
+        at_ms: int | None = None,
+        clock: ClockStatus = ClockStatus.SYNCHRONISED,
+    ) -> Line:
         """Sign the genesis."""
-        now = instant(self.start_ms if at_ms is None else at_ms)
+        now = instant(self.start_ms if at_ms is None else at_ms, clock)
         self.statements.append(self.chain.genesis(now, (der(self.certificate),), recovered))
         return self
 
@@ -147,5 +153,5 @@ class World:
         return Line(gateway, authority or self.authority, key or new_key())
 
 
-def instant(at_ms: int) -> Instant:
-    return Instant(at_ms, 1000, 2, 20)
+def instant(at_ms: int, clock: ClockStatus = ClockStatus.SYNCHRONISED) -> Instant:
+    return Instant(at_ms, 1000, clock, 20)

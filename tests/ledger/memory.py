@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ledger.rules import Accepted, Gateway, Judgement, Stream, judge
+from ledger.rules import Accepted, Gateway, Judgement, Stream, Terms, judge
 from signer.batch import Batch
 from signer.statement import Claims
 from signer.trust import Trust
+from tests.ledger.lines import START_MS
 
 
 class MemoryLedger:
@@ -40,7 +41,7 @@ class MemoryLedger:
     def submit(
         self, trust: Trust, publisher: str, batch: Batch, claims: Sequence[Claims], every: bool = True
     ) -> Judgement:
-        judgement = judge(self, trust, publisher, batch, claims, every)
+        judgement = judge(self, Terms(trust, START_MS, every), publisher, batch, claims)
         if isinstance(judgement, Accepted):
             self.streams[batch.stream] = judgement.stream
             self.roots[batch.stream, batch.first] = batch.root

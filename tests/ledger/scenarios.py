@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ledger.rules import Gateway
 from signer.batch import Batch
+from signer.codes import ClockStatus
 from signer.dialogue import RefusalReason
 from tests.ledger.lines import START_MS, World, fingerprint
 
@@ -313,6 +314,18 @@ def certificates_are_judged_at_the_statements_time(world: World) -> list[Step]:
     ]
 
 
+def a_gateway_that_does_not_know_the_time_is_judged_at_the_blocks(world: World) -> list[Step]:
+    expired = world.line()
+    expired.certificate = world.authority.gateway("alpha", expired.key, days=(-10, -1)).certificate
+    return [
+        ALPHA,
+        no(world.line().begin(at_ms=0).rest(0), UNKNOWN),
+        ok(world.line().begin(at_ms=0, clock=ClockStatus.FAILED).rest(0)),
+        ok(world.line().begin(at_ms=0, clock=ClockStatus.UNKNOWN).rest(0)),
+        no(expired.begin(at_ms=0, clock=ClockStatus.UNKNOWN).rest(0), UNKNOWN),
+    ]
+
+
 def a_registered_root_shuts_the_other_one_out(world: World) -> list[Step]:
     pinned = Register(Gateway("alpha", root=fingerprint(world.authority.certificate)))
     return [
@@ -396,6 +409,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     a_stream_stays_its_gateways,
     certificates_lead_to_a_trusted_root,
     certificates_are_judged_at_the_statements_time,
+    a_gateway_that_does_not_know_the_time_is_judged_at_the_blocks,
     a_registered_root_shuts_the_other_one_out,
     a_registered_certificate_shuts_the_others_out,
     a_rekey_to_an_untrusted_certificate,
