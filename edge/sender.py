@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 from edge.database import SpoolProblem
 from edge.spool import Spool
-from edge.state import LOG, Pulse, State
+from edge.state import LOG, Pulse, State, words_of
 from edge.writer import NewStream
 from signer import batch as batches
 from signer.batch import Batch
@@ -51,6 +51,16 @@ _WORTH_SENDING = 500
 
 _LOOK_S = 0.25
 """How often the spool is asked whether there is something to send, at least."""
+
+_ASK = "; try: ask the others whether their ingestion peers run"
+_ADVICE: dict[int, str] = {
+    RefusalReason.UNKNOWN_GATEWAY: "; try: have each organisation register this gateway (aigeco-peer gateways add), and"
+    " check that the certificate it signs with was valid then",
+    RefusalReason.NOT_THIS_GATEWAY: "; try: compare gateway.id with the certificates",
+    RefusalReason.MALFORMED: "; try: compare the versions of gateway and ingestion peer",
+    RefusalReason.BUSY: "; try: ask the organisation about its disk",
+}
+"""What the organisations or the operator can do. What is not here the gateway sees to itself, or nobody can mend."""
 
 _SMALLEST_BATCH_BYTES = 20 * 1024
 """A broker that takes less than one large statement is asked all the same."""
@@ -101,13 +111,13 @@ class Sender:
             try:
                 wait_s = self._turn()
             except Unreachable as error:
-                self._state.alarms.raise_("broker", str(error) + _advice(error))
+                self._state.alarms.raise_("broker", words_of(error))
                 self._say(f"unreachable: {error}")
                 wait_s = self._pause()
             except SpoolProblem as problem:
                 if not problem.waiting_helps:
                     raise
-                self._state.alarms.raise_("disk", str(problem))
+                self._state.alarms.raise_("disk", words_of(problem))
                 wait_s = self._pause()
             if wait_s > 0:
                 self._state.stop.wait(wait_s)
@@ -157,8 +167,7 @@ class Sender:
         self._pause_s = FIRST_PAUSE_S
         if len(receipts) < self._k:
             self._spool.keep(receipts)
-            words = f"{len(receipts)} of {self._k} receipts for the batch at {batch.first} after {timeout_s:.0f} s"
-            self._state.alarms.raise_("receipts", words)
+            self._state.alarms.raise_("receipts", f"{_few(receipts, self._k)} for the batch at seq {batch.first}{_ASK}")
             self._timeout_s = min(2 * self._timeout_s, LONGEST_TIMEOUT_S)
             return 0.0
         self._settle(batch, receipts)
@@ -182,7 +191,8 @@ class Sender:
     def _refused(self, batch: Batch, refused: Refused) -> float:
         """Keep what is good, and ask the ledgers for their signed heads unless they are only busy."""
         self._spool.keep(refused.receipts)
-        self._state.alarms.raise_("ledger", str(refused))
+        advice = next((_ADVICE[refusal.reason] for _, refusal in refused.refusals if refusal.reason in _ADVICE), "")
+        self._state.alarms.raise_("ledger", f"{refused}{advice}")
         self._say(str(refused))
         reasons = {refusal.reason for _, refusal in refused.refusals}
         if reasons & {RefusalReason.OUT_OF_ORDER, RefusalReason.FORK}:
@@ -212,7 +222,7 @@ class Sender:
             return self._leave(head, max(strangers, key=lambda said: said.seq or 0))
         if len(heads) < self._k:
             words = f"{len(heads)} of {self._organisations} organisations said where their ledgers stand"
-            self._state.alarms.raise_("ledger", words)
+            self._state.alarms.raise_("ledger", words + _who(heads) + _ASK)
             self._say(words)
             return self._pause()
         self._follow(head, heads)
@@ -270,6 +280,11 @@ class Sender:
         self._state.sending = words
 
 
-def _advice(error: BaseException) -> str:
-    """The notes of an error, behind its words."""
-    return "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+def _few(receipts: tuple[Receipt, ...], k: int) -> str:
+    """How many receipts there are, and whose. The same words for as long as nobody else answers."""
+    return f"{len(receipts)} of {k} receipts{_who(receipts)}"
+
+
+def _who(answers: tuple[Receipt, ...] | tuple[LedgerHead, ...]) -> str:
+    names = " and ".join(sorted(answer.organisation for answer in answers))
+    return f" ({names})" if names else ""

@@ -60,6 +60,11 @@ class Alarms:
         return [f"{key}: {words}" for key, words in sorted(self._standing.items())] + list(self._notes)
 
 
+def words_of(error: BaseException) -> str:
+    """An error's words, and what to try behind them."""
+    return "; ".join([str(error), *getattr(error, "__notes__", ())])
+
+
 class Pulse:
     """A thread's promise to be heard of again.
 

@@ -30,7 +30,7 @@ from edge.host import Clock, StepWatch, boot_id, software_digest
 from edge.identity import Identity
 from edge.reader import Described, Lost, Taken
 from edge.spool import Position, Process, Spool
-from edge.state import LOG, Cadence, Pulse, State
+from edge.state import LOG, Cadence, Pulse, State, words_of
 from signer.chain import Chain, Descriptor, Head
 from signer.codes import BootReason, ClockSource, ClockStatus, EventCode, GapReason, Kind
 from signer.errors import Malformed
@@ -214,7 +214,7 @@ class Writer:
                 self._chain.head = self._spool.head
                 self._watch.newest = newest
                 if last_chance or not self._prune():
-                    self._stop_reading(str(full))
+                    self._stop_reading(words_of(full))
                     self._owe(items)
                     return
         if group.made and self._full_since_s is not None:
@@ -395,7 +395,7 @@ class Writer:
                 self._leave(order)
         except SpoolFull as full:
             self._chain.head = self._spool.head
-            self._stop_reading(str(full))
+            self._stop_reading(words_of(full))
         finally:
             order.done.set()
 
