@@ -23,6 +23,7 @@ HOMES = (
     "foreign",
     "no-port",
     "victim",
+    "plain",
     "card",
     "twin",
     "full",

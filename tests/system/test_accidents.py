@@ -16,9 +16,9 @@ import pytest
 from drivers.reading import Status
 from edge.spool import Spool
 from hw_sim.authority import Authority
-from hw_sim.stage import HOST, ORGANISATIONS, free_port
+from hw_sim.stage import ORGANISATIONS, free_port
 from signer.codes import Kind
-from tests.system.town import Home, Town, aigeco, check_holds, until
+from tests.system.town import Home, Town, check_holds
 
 
 @dataclass(frozen=True, slots=True)

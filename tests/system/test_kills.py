@@ -18,11 +18,11 @@ import pytest
 
 from edge.database import SpoolProblem
 from edge.spool_read import SpoolReader
-from hw_sim.stage import ORGANISATIONS, Actor, Stage
+from hw_sim.stage import ORGANISATIONS, Stage
 from ledger.commit import LedgerProblem
 from signer.codes import Kind
 from signer.statement import parse
-from tests.system.town import Home, Line, Town, check_holds, check_slots, one_meter, until
+from tests.system.town import Home, Line, Town, check_holds, check_slots, one_meter
 
 GATEWAY = "gateway-1"
 LINES = (
@@ -151,11 +151,10 @@ class Campaign:
         goal = len(self.witness.seen) + self._random.randint(0, MOST_STATEMENTS)
 
         def enough() -> bool:
-            self._town.stage.check()
             self.witness.look_at_spool()
             return len(self.witness.seen) >= goal
 
-        until(enough, lambda: f"{len(self.witness.seen)} of {goal} statements\n{self._home.log()}")
+        self._home.until(enough)
         time.sleep(self._random.uniform(0, LONGEST_PAUSE_S))
 
     def _strike(self, count: int) -> None:
@@ -225,19 +224,19 @@ def test_a_standby_takes_over(tmp_path: Path) -> None:
         first = town.peers[organisation]
         second = stage.add(f"{organisation}-standby", first.command)
         second.start()
-        _says(second, "standing by")
+        town.says(second, "standing by")
         home.start()
         home.settles()
         assert "serving" not in second.log.read_text()
         for dying, next_one in ((first, second), (second, first)):
             dying.stop(signal.SIGKILL)
-            _says(next_one, "taking over")
-            _says(next_one, "serving")
+            town.says(next_one, "taking over")
+            town.says(next_one, "serving")
             home.stores(1)
             home.settles()
             dying.log.unlink()
             dying.start()
-            _says(dying, "standing by")
+            town.says(dying, "standing by")
         home.stop()
         check_holds(town.evidence(home, "evidence"))
         with home.reading() as reader:
@@ -247,10 +246,3 @@ def test_a_standby_takes_over(tmp_path: Path) -> None:
             assert statements == stored[: len(statements)]
             assert len(statements) >= home.counts().committed
         town.close()
-
-
-def _says(actor: Actor, words: str) -> None:
-    def text() -> str:
-        return actor.log.read_text() if actor.log.exists() else ""
-
-    until(lambda: words in text(), text)

@@ -41,11 +41,12 @@ _LOOK_S = 0.05
 _Found = TypeVar("_Found")
 
 
-def until(done: Callable[[], _Found], last_seen: Callable[[], object], patience_s: float = PATIENCE_S) -> _Found:
-    """Wait until ``done`` gives something true, and return that."""
-    deadline = time.monotonic() + patience_s
+def until(done: Callable[[], _Found], last_seen: Callable[[], object], stage: Stage) -> _Found:
+    """Wait until ``done`` gives something true, and return that; not any longer when a process has ended by itself."""
+    deadline = time.monotonic() + PATIENCE_S
     while not (found := done()):
-        assert time.monotonic() < deadline, f"not within {patience_s:g} s; last seen: {last_seen()}"
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s; last seen: {last_seen()}"
+        stage.check()
         time.sleep(_LOOK_S)
     return found
 
@@ -88,6 +89,7 @@ class Home:
     gateway: str
     folder: Path
     actor: Actor
+    stage: Stage
 
     @property
     def config(self) -> Path:
@@ -103,9 +105,13 @@ class Home:
         assert text.count(old) == 1, f"{old!r} in:\n{text}"
         self.config.write_text(text.replace(old, new))
 
+    def until(self, done: Callable[[], _Found]) -> _Found:
+        """Wait until ``done`` gives something true, and return that."""
+        return until(done, lambda: f"{self.gateway}: {self.counts()}, {self.alarms()}\n{self.log()}", self.stage)
+
     def log(self) -> str:
         """What the process has said."""
-        return self.actor.log.read_text() if self.actor.log.exists() else ""
+        return log_of(self.actor)
 
     def told(self) -> dict[str, Any]:
         """The running agent's word about itself."""
@@ -121,7 +127,7 @@ class Home:
         def found() -> str:
             return next((alarm for alarm in self.alarms() if all(word in alarm for word in words)), "")
 
-        return until(found, lambda: f"{self.gateway}: {self.alarms()}\n{self.log()}")
+        return self.until(found)
 
     def says(self, *words: str) -> str:
         """Wait for the line of the log with all these words."""
@@ -129,7 +135,7 @@ class Home:
         def found() -> str:
             return next((line for line in self.log().splitlines() if all(word in line for word in words)), "")
 
-        return until(found, lambda: f"{self.gateway}: {self.log()}")
+        return self.until(found)
 
     def shown(self) -> dict[str, Any]:
         """What ``aigeco status --json`` shows."""
@@ -166,7 +172,7 @@ class Home:
     def stores(self, more: int) -> None:
         """Wait until it has stored so many more statements."""
         goal = self.counts().stored + more
-        until(lambda: self.counts().stored >= goal, lambda: f"{self.gateway}: {self.counts()}\n{self.log()}")
+        self.until(lambda: self.counts().stored >= goal)
 
     def has_read(self, least: int, good: bool = True) -> None:
         """Wait until it has stored so many readings, with values or without."""
@@ -178,13 +184,13 @@ class Home:
                 return 0
             return sum(claims.kind == Kind.READING and bool(claims.values) == good for claims in every)
 
-        until(lambda: count() >= least, lambda: f"{self.gateway}: {count()} of {least} readings\n{self.log()}")
+        self.until(lambda: count() >= least)
 
     def settles(self) -> None:
         """Wait until what is stored now is committed."""
-        until(lambda: self.counts().stored > 0, self.log)
+        self.until(lambda: self.counts().stored > 0)
         goal = self.counts().stored
-        until(lambda: self.counts().committed >= goal, lambda: f"{self.gateway}: {self.counts()}\n{self.log()}")
+        self.until(lambda: self.counts().committed >= goal)
 
     def start(self) -> None:
         self.actor.start()
@@ -238,7 +244,7 @@ class Town:
 
     def _home(self, gateway: str, buses: str, organisations: Iterable[str]) -> Home:
         actor = self.stage.write_gateway(gateway, buses, 1, organisations)
-        home = Home(gateway, self.folder / gateway, actor)
+        home = Home(gateway, self.folder / gateway, actor, self.stage)
         home.edit("send_every_s = 2", "send_every_s = 1")
         return home
 
@@ -249,10 +255,13 @@ class Town:
         for actor in (self.broker, self.site, *self.peers.values()):
             actor.start()
         wait_for_port(self.stage.port)
-        for organisation, peer in self.peers.items():
-            until(lambda peer=peer: "serving" in _text(peer), lambda peer=peer: _text(peer))  # type: ignore[misc]
-            assert self.ledger_path(organisation).exists()
-        until(lambda: "ready" in _text(self.site), lambda: _text(self.site))
+        for peer in self.peers.values():
+            self.says(peer, "serving")
+        self.says(self.site, "ready")
+
+    def says(self, actor: Actor, words: str) -> None:
+        """Wait until a process has said so."""
+        until(lambda: words in log_of(actor), lambda: log_of(actor), self.stage)
 
     def register(self, organisation: str, pinned: bool) -> None:
         """Put the gateways into an organisation's registry, as ``aigeco-peer gateways add`` does before the start."""
@@ -373,5 +382,6 @@ def check_slots(claims: Iterable[Claims]) -> None:
             assert begin == end, f"{sub}: {end} is followed by {begin}"
 
 
-def _text(actor: Actor) -> str:
+def log_of(actor: Actor) -> str:
+    """What a process has said so far."""
     return actor.log.read_text() if actor.log.exists() else ""
