@@ -169,7 +169,7 @@ class Writer:
             self._pulse.beat(PATIENCE_S)
             items = self._ready()
             stops = [item for item in items if isinstance(item, Stop)]
-            self._take_all([item for item in items if not isinstance(item, Stop)])
+            self.take([item for item in items if not isinstance(item, Stop)])
             if stops:
                 return
 
@@ -188,7 +188,7 @@ class Writer:
             pass
         return items
 
-    def _take_all(self, items: Sequence[object]) -> None:
+    def take(self, items: Sequence[object]) -> None:
         ticks = [item for item in items if isinstance(item, Tick)]
         streams = [item for item in items if isinstance(item, NewStream)]
         if ticks:

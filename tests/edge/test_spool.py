@@ -283,7 +283,7 @@ class TestPruning:
     def test_a_spool_that_was_pruned_goes_on_after_a_restart(self, tmp_path: Path) -> None:
         spool = open_(tmp_path)
         made_by = begin(spool)
-        fill(spool, made_by, 600)
+        fill(spool, made_by, 100, 24)
         while (batch := spool.next_batch()) is not None:
             spool.settle(batch, [])
         while spool.prune():
@@ -293,8 +293,8 @@ class TestPruning:
         again = open_(tmp_path)
         assert again.head == made_by.head
         assert all_seqs(again) == left
-        assert len(left) < 1300
-        fill(again, made_by, 1, first=600)
+        assert len(left) < 1500
+        fill(again, made_by, 1, first=100)
         batch = again.next_batch()
         assert batch is not None
         assert batch.count == 4
@@ -307,17 +307,17 @@ class TestPruning:
         spool.settle(batch, [])
         second = chains.chain(seed=2)
         spool.append([chains.genesis(second, first.head)], abandon_from=500)
-        fill(spool, second, 600)
+        fill(spool, second, 100, 24)
         while (batch := spool.next_batch()) is not None:
             spool.settle(batch, [])
         while spool.prune():
             pass
         assert [seq for seq in all_seqs(spool, 1) if seq > 500] == list(range(501, 1602))
-        assert len(all_seqs(spool, 2)) < 1300
+        assert len(all_seqs(spool, 2)) < 1500
 
     def test_a_pruned_batch_cannot_be_sent_again(self, spool: Spool) -> None:
         made_by = begin(spool)
-        fill(spool, made_by, 600)
+        fill(spool, made_by, 100, 24)
         spool.settle(spool.next_batch(10) or pytest.fail("no batch"), [])
         second = spool.next_batch(400)
         assert second is not None

@@ -99,7 +99,7 @@ class SpoolModel(RuleBasedStateMachine):
         self.spool.append(made, moved)
         self.kept(made, moved)
 
-    @rule(groups=st.integers(50, 300), then_crash=st.booleans())
+    @rule(groups=st.integers(20, 150), then_crash=st.booleans())
     def store_much(self, groups: int, then_crash: bool) -> None:
         for _ in range(groups):
             made, moved = self.group(POINTS if self.slot % 40 == 0 else 1 + self.slot % 4, big=False)
@@ -256,7 +256,7 @@ _CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_
 
 TestSpoolModel = SpoolModel.TestCase
 TestSpoolModel.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=_CHECKS
+    max_examples=10, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=_CHECKS
 )
 
 

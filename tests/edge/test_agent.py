@@ -1,0 +1,310 @@
+"""The whole agent as a process: meters that are not there, threads that die or hang, disks that fail, the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge import export, status
+from edge.agent import EXIT_BUG, EXIT_SILENT, EXIT_STORE
+from edge.config import Config
+from edge.environment import load_trust
+from edge.spool_read import SpoolReader
+from hw_sim.faults import Fault
+from signer import statement
+from signer.codes import BootReason, Kind
+from signer.statement import Claims
+from signer.verify import verify
+from tests.edge.places import Meters, bus_toml, make_folder, write_config
+
+PERIOD_MS = 200
+
+
+class Running:
+    """A running agent.
+
+    Attributes:
+        process: it.
+        log: what it says, once it has ended.
+    """
+
+    def __init__(self, folder: Path, trick: str = "", environment: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        code = f"import sys; sys.argv = ['agent', {str(folder)!r}, '{PERIOD_MS}']\n{trick}\n"
+        code += "from tests.edge.agent_process import main\nsys.exit(main())"
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(environment or {})},
+            text=True,
+        )
+        self.log = ""
+
+    def until_stored(self, statements: int) -> float:
+        """Wait for so many statements; seconds since the process began."""
+        assert self.process.stdout is not None
+        for _ in range(statements):
+            assert self.process.stdout.readline(), self.finish()
+        return time.monotonic() - self.began
+
+    def end(self, number: int = signal.SIGTERM) -> float:
+        """Ask it to end; how long that took."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        self.finish()
+        return time.monotonic() - began
+
+    def finish(self) -> str:
+        self.log += self.process.communicate(timeout=60)[1]
+        return self.log
+
+
+@contextmanager
+def running(folder: Path, trick: str = "", **more: Any) -> Iterator[Running]:
+    agent = Running(folder, trick, **more)
+    try:
+        yield agent
+    finally:
+        if agent.process.poll() is None:
+            agent.process.kill()
+            agent.process.communicate()
+
+
+def claims_of(settings: Config) -> list[Claims]:
+    reader = SpoolReader.read(settings.spool)
+    found = [statement.parse(message) for _, message in reader.statements(reader.streams()[-1].number)]
+    reader.close()
+    return found
+
+
+def site(folder: Path, *buses: str, more: str = "") -> Config:
+    make_folder(folder)
+    return write_config(folder, "\n".join(buses), more)
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_from_meters_to_receipts_and_evidence(tmp_path: Path) -> None:
+    with Meters(2) as meters:
+        settings = site(tmp_path, bus_toml(meters.port, "house", "pv"))
+        with running(tmp_path) as agent:
+            agent.until_stored(20)
+            assert agent.end() < 3
+        assert agent.process.returncode == 0, agent.log
+        assert "Traceback" not in agent.log
+    folder = tmp_path / "evidence"
+    done = export.export(settings.spool, folder, load_trust(settings)[0])
+    report = verify(folder)
+    assert report.ok, report.failures
+    assert (report.statements, report.missing_maps) == (done.statements, ())
+    assert set(report.slots) == {"house", "pv"}
+    assert all(point.read > 3 and point.failed == 0 for point in report.slots.values())
+    assert done.receipts >= 4
+
+
+def test_a_meter_that_is_away_gets_its_slots_all_the_same(tmp_path: Path) -> None:
+    with Meters(1) as meters:
+        settings = site(tmp_path, bus_toml(meters.port, "house"), bus_toml(closed_port(), "away"))
+        with running(tmp_path) as agent:
+            agent.until_stored(16)
+            agent.end()
+        assert "meter away gives no values" in agent.log
+        assert agent.log.count("meter away") == 1, "a state that lasts is silent"
+    found = claims_of(settings)
+    away = [claims for claims in found if claims.sub == "away"]
+    assert away[0].kind == Kind.DESCRIPTOR
+    assert away[0].body[13][5] == ""
+    assert all(claims.status is not None and not claims.values for claims in away[1:] if claims.kind == Kind.READING)
+    house = [claims for claims in found if claims.sub == "house" and claims.kind == Kind.READING]
+    assert all(claims.status is None and len(claims.values) > 10 for claims in house)
+    slots = [claims.slot_ms for claims in house]
+    assert len(set(slots)) == len(slots)
+
+
+def test_a_serial_port_that_does_not_exist_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    serial = '[[bus]]\nserial = "/dev/ttyNONE"\n[[bus.meter]]\nname = "cellar"\nmodel = "eastron_sdm630"\nunit = 1'
+    with Meters(1) as meters:
+        settings = site(tmp_path, bus_toml(meters.port, "house"), serial)
+        with running(tmp_path) as agent:
+            agent.until_stored(16)
+            agent.end()
+        assert agent.process.returncode == 0
+        assert "/dev/ttyNONE" in agent.log
+    statuses = {claims.sub: claims.status for claims in claims_of(settings) if claims.kind == Kind.READING}
+    assert statuses["house"] is None
+    assert statuses["cellar"] is not None
+
+
+def test_it_ends_soon_while_a_meter_keeps_silent(tmp_path: Path) -> None:
+    with Meters(1, [Fault(kind="silent", meter="*")]) as meters:
+        site(tmp_path, bus_toml(meters.port, "house"))
+        with running(tmp_path) as agent:
+            agent.until_stored(3)
+            assert agent.end() < 4  # 2 s, and room for a busy machine
+        assert agent.process.returncode == 0, agent.log
+
+
+def test_a_second_agent_is_told_so(tmp_path: Path) -> None:
+    with Meters(1) as meters:
+        site(tmp_path, bus_toml(meters.port, "house"))
+        with running(tmp_path) as first:
+            first.until_stored(2)
+            with running(tmp_path) as second:
+                assert "in use by another process" in second.finish()
+                assert second.process.returncode == 1
+            first.end()
+
+
+class TestTheWatchdog:
+    def start_again(self, folder: Path) -> BootReason:
+        """The reason that the next start gives."""
+        with running(folder) as agent:
+            agent.until_stored(1)
+            agent.end()
+        boots = [claims for claims in claims_of(write_again(folder)) if claims.kind == Kind.BOOT]
+        return BootReason(boots[-1].body[13][1])
+
+    def test_a_thread_that_raised_ends_the_process(self, tmp_path: Path) -> None:
+        trick = "import edge.reader as r\ndef bad(self): raise RuntimeError('a bug')\nr.Reader._turn = bad"
+        with Meters(1) as meters:
+            site(tmp_path, bus_toml(meters.port, "house"))
+            with running(tmp_path, trick) as agent:
+                log = agent.finish()
+                assert agent.process.returncode == EXIT_BUG
+                assert "RuntimeError: a bug" in log
+            assert self.start_again(tmp_path) == BootReason.CRASH
+
+    def test_a_thread_that_hangs_ends_the_process(self, tmp_path: Path) -> None:
+        trick = (
+            "import edge.reader as r, time\nr.PATIENCE_S = 0.5\ndef hang(self): time.sleep(60)\nr.Reader._turn = hang"
+        )
+        with Meters(1) as meters:
+            site(tmp_path, bus_toml(meters.port, "house"))
+            with running(tmp_path, trick) as agent:
+                log = agent.finish()
+                assert agent.process.returncode == EXIT_SILENT
+                assert "has been silent for too long" in log
+            assert self.start_again(tmp_path) == BootReason.WATCHDOG
+
+    def test_a_damaged_spool_is_set_aside_by_the_next_start(self, tmp_path: Path) -> None:
+        trick = (
+            "import edge.sender as s\nfrom edge.database import SpoolDamaged\n"
+            "def bad(self): raise SpoolDamaged('spool.db: page 7')\ns.Sender._turn = bad"
+        )
+        with Meters(1) as meters:
+            settings = site(tmp_path, bus_toml(meters.port, "house"))
+            with running(tmp_path, trick) as agent:
+                assert "page 7" in agent.finish()
+                assert agent.process.returncode == EXIT_STORE
+            with running(tmp_path) as again:
+                again.until_stored(6)
+                again.end()
+                assert "was set aside as" in again.log
+        genesis = claims_of(settings)[0]
+        assert genesis.kind == Kind.GENESIS
+        assert 3 in genesis.body[13], "the new stream names the old one"
+        assert list(tmp_path.glob("spool.db.set-aside-*"))
+
+
+def write_again(folder: Path) -> Config:
+    from edge import config
+
+    return config.load(folder / "aigeco.toml")
+
+
+def test_a_failing_disk_ends_the_process(tmp_path: Path) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace")
+    with Meters(1) as meters:
+        site(tmp_path, bus_toml(meters.port, "house"))
+        command = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(tmp_path / "spool.db-wal")]
+        command += ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=7+"]
+        done = subprocess.run(
+            [*command, sys.executable, "-m", "tests.edge.agent_process", str(tmp_path), str(PERIOD_MS)],
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == EXIT_STORE, done.stderr.decode()
+    assert b"disk I/O error" in done.stderr
+    stored = [line.split() for line in done.stdout.decode().splitlines()]
+    reader = SpoolReader.read(tmp_path / "spool.db")
+    held = {seq: statement.parse(message).sid.hex() for seq, message in reader.statements(1)}
+    assert stored
+    assert all(held[int(seq)] == sid for _, seq, sid in stored)
+
+
+def test_others_can_see_how_it_is(tmp_path: Path) -> None:
+    with Meters(2) as meters:
+        settings = site(tmp_path, bus_toml(meters.port, "house", "pv"), bus_toml(closed_port(), "away"))
+        with running(tmp_path) as agent:
+            agent.until_stored(30)
+            deadline = time.monotonic() + 20
+            while (seen := status.read(settings.status_path)) is None or not seen["spool"]["committed"]:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            reader = SpoolReader.read(settings.spool)
+            newest = status.latest(reader)
+            reader.close()
+            agent.end()
+        last = status.read(settings.status_path)
+    assert seen["running"]
+    assert seen["gateway"] == "home-1"
+    meters_seen = {meter["name"]: meter for meter in seen["meters"]}
+    assert (meters_seen["house"]["status"], meters_seen["house"]["trouble"]) == (None, "")
+    assert meters_seen["away"]["status"] is not None
+    assert meters_seen["away"]["trouble"]
+    assert seen["spool"]["cadence"] == "normal"
+    assert set(newest) == {"house", "pv", "away"}
+    assert len(newest["house"].values) > 10
+    assert last is not None
+    assert last["stopped"]
+    assert not last["running"]
+    json.dumps(last)
+
+
+def test_the_service_manager_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with Meters(1) as meters, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.bind(str(path))
+        line.settimeout(20)
+        site(tmp_path, bus_toml(meters.port, "house"))
+        environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "2000000"}
+        with running(tmp_path, environment=environment) as agent:
+            agent.until_stored(8)
+            heard = {line.recv(200).split(b"=")[0] for _ in range(4)}
+            agent.end()
+            line.setblocking(False)
+            try:
+                while True:
+                    heard.add(line.recv(200).split(b"=")[0])
+            except BlockingIOError:
+                pass
+    assert heard == {b"READY", b"WATCHDOG", b"STATUS", b"STOPPING"}
+
+
+def test_the_first_statement_is_soon_there(tmp_path: Path) -> None:
+    with Meters(1) as meters:
+        site(tmp_path, bus_toml(meters.port, "house"))
+        with running(tmp_path) as agent:
+            assert agent.until_stored(1) < 6  # 2 s is the goal; a test must bear a busy machine
+            agent.end()
