@@ -27,6 +27,8 @@ from tests.edge.chains import GATEWAY, START_MS, instant, receipt_for
 
 PERIOD_MS = 1000
 POINTS = 6
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""No state here depends on what a disk does, and thousands of commits do not wait for one."""
 
 
 @dataclass
@@ -46,7 +48,7 @@ class SpoolModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="spool-model-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="spool-model-", dir=MEMORY))
         self.life = itertools.count()
         self.slot = 0
         self.streams: list[ModelStream] = []
