@@ -6,7 +6,7 @@ Rules
 - More registers than the map allows at once are exception 3; where only even registers can be asked for, odd ones are
   exception 2.
 - A dump answers what was dumped and nothing else: exception 2.
-- Identification and serial number are answered as the map expects them.
+- Identification, serial number and what has to be set at a device are answered as the map expects them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ Span = tuple[int, int, int]
 
 # A planner reads through a hole when that costs less than another request; over TCP that is up to 31 registers.
 _LONGEST_HOLE = 31
+_HOLDING = 3
 # Electronic meters measure over 10 or 12 cycles of the mains and show a new picture about that often.
 REFRESH_S = 0.2
 
@@ -108,9 +109,11 @@ class MapDevice:
         self._most = most_registers
         self._refresh_s = refresh_s
         self._picture: int | None = None
-        constants = {**identification(meter_map.identify, serial), **(extra or {})}
+        constants = {**identification(meter_map.identify, serial), **_set_right(meter_map), **(extra or {})}
         spans = [span for register in meter_map.registers for span in _hull(register, meter_map)]
         spans += [(function, address, len(words) // 2) for (function, address), words in constants.items()]
+        if meter_map.functions_equivalent:  # the same words, whichever function the map happens to name
+            spans = [(_HOLDING, address, count) for _, address, count in spans]
         self._memory = Memory(meter_map.functions_equivalent)
         for function, first, count in stretches(spans, meter_map):
             self._memory.add(function, first, bytearray(2 * count))
@@ -136,9 +139,10 @@ class MapDevice:
         return self._memory.read(function, address, count)
 
     def _identifies(self, function: int, address: int, count: int) -> bool:
-        """Whether a request reads exactly an identification register, which may be odd (SDM120: one register)."""
+        """Whether a request reads exactly an identification or a setting, which may be odd (SDM120: one register)."""
         identify = self.map.identify
-        fields = (identify, identify.serial) if identify else ()
+        fields: list[Field | Identify | None] = [identify, identify.serial] if identify else []
+        fields += [precondition.look for precondition in self.map.preconditions]
         return any(f is not None and (f.function, f.address, f.count) == (function, address, count) for f in fields)
 
 
@@ -177,6 +181,12 @@ def identification(identify: Identify | None, serial: str) -> dict[tuple[int, in
     if identify.serial is not None:
         found[identify.serial.function, identify.serial.address] = _field_words(identify.serial, serial)
     return found
+
+
+def _set_right(meter_map: MeterMap) -> dict[tuple[int, int], bytes]:
+    """Words of the settings that the map takes for granted."""
+    looks = [precondition.look for precondition in meter_map.preconditions if precondition.look]
+    return {(look.function, look.address): _field_words(look, str(look.expected[0])) for look in looks}
 
 
 def _field_words(field: Field | Identify, text: str) -> bytes:

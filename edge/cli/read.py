@@ -3,6 +3,7 @@
 Rules
 - It reads through the same bus and the same maps as the agent.
 - A failed read shows no value; it says what happened on the line and what to try.
+- What the map takes for granted about the device's settings is looked at and reported; nothing is ever written.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from drivers.bus import Identity
     from drivers.line import Endpoint
     from drivers.map import MeterMap
+    from drivers.modbus import Wire
+    from drivers.plan import Request
+    from drivers.preconditions import Looked
     from drivers.reading import Block, Reading
 
 _METER = "meter"  # what the one meter is called on this command's bus
@@ -29,6 +33,8 @@ _METER = "meter"  # what the one meter is called on this command's bus
 
 # A meter in the same building answers a connection attempt at once; a converter that wakes up takes a second or two.
 _CONNECT_S = 5.0
+# It has just answered; a setting takes some meters a little longer than a measurement.
+_SETTING_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +45,13 @@ class Answer:
         identity: who it is; None when it did not say.
         readings: one a measuring point.
         trouble: the last failure in the bus' words, empty when there was none.
+        looked: how the device is set, as far as the map cares; empty after a failed read.
     """
 
     identity: Identity | None
     readings: tuple[Reading, ...]
     trouble: str
+    looked: tuple[Looked, ...] = ()
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -103,9 +111,21 @@ def _ask(meter_map: MeterMap, endpoint: Endpoint, unit: int, word_order: str | N
         time.sleep(meter_map.connect_delay_ms / 1000)  # the bus sees to it only where it opened the line itself
         identity = bus.identify(_METER)
         readings = bus.read(_METER, time.time_ns() // 1_000_000)
-        return Answer(identity, readings, bus.counters[_METER].trouble.removeprefix(f"{endpoint}: "))
+        trouble = bus.counters[_METER].trouble.removeprefix(f"{endpoint}: ")
+        good = any(reading.blocks for reading in readings)
+        return Answer(identity, readings, trouble, _look(wire, meter_map, unit) if good else ())
     finally:
         bus.close()
+
+
+def _look(wire: Wire, meter_map: MeterMap, unit: int) -> tuple[Looked, ...]:
+    from drivers.preconditions import look
+
+    def read(request: Request) -> bytes:
+        time.sleep(meter_map.min_delay_ms / 1000)
+        return wire.read(unit, request, _SETTING_S)
+
+    return look(meter_map, read)
 
 
 def _check(answer: Answer, place: str, meter_map: MeterMap, rtu: bool) -> None:
@@ -152,18 +172,35 @@ def _show(meter_map: MeterMap, answer: Answer, place: str, word_order: str | Non
     concrete = answer.identity.map if answer.identity else meter_map
     found = decode(concrete, answer.blocks, Overrides(word_order=word_order))
     if as_json:
-        shape = {
+        shape: dict[str, object] = {
             "model": meter_map.name,
             "values": values.entries(found, concrete.points),
             "window_ms": answer.window_ms,
             "words": _words(answer.blocks),
         }
+        if answer.looked:
+            shape["preconditions"] = [
+                {"words": each.precondition.words, "said": each.said, "holds": each.holds} for each in answer.looked
+            ]
         print(json.dumps(shape))
         return
     serial = f", serial number {answer.identity.serial}" if answer.identity and answer.identity.serial else ""
     print(f"{meter_map.manufacturer} {meter_map.model}\n{place}{serial}")
     values.show(found, concrete.points)
     print(f"read in {answer.window_ms} ms, registers in {len(answer.blocks)} requests")
+    for each in answer.looked:
+        if each.holds is not True:
+            print(_setting(each))
+
+
+def _setting(looked: Looked) -> str:
+    words, register = looked.precondition.words, looked.precondition.look
+    if register is None:
+        return f"to look at on the device: {words}"
+    if looked.holds is None:
+        return f"to look at on the device: {words} (register {register.address}: {looked.said})"
+    expected = " or ".join(map(str, register.expected))
+    return f"warning: register {register.address} says {looked.said}, not {expected}: {words}"
 
 
 def _words(blocks: Sequence[Block]) -> list[dict[str, object]]:
