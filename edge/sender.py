@@ -192,7 +192,9 @@ class Sender:
         """Keep what is good, and ask the ledgers for their signed heads unless they are only busy."""
         self._spool.keep(refused.receipts)
         advice = next((_ADVICE[refusal.reason] for _, refusal in refused.refusals if refusal.reason in _ADVICE), "")
-        self._state.alarms.raise_("ledger", f"{refused}{advice}")
+        # An organisation's words may hold a time or a count that changes with every attempt.
+        news = str([(organisation, refusal.reason) for organisation, refusal in refused.refusals])
+        self._state.alarms.raise_("ledger", f"{refused}{advice}", news)
         self._say(str(refused))
         reasons = {refusal.reason for _, refusal in refused.refusals}
         if reasons & {RefusalReason.OUT_OF_ORDER, RefusalReason.FORK}:

@@ -35,13 +35,14 @@ class Alarms:
     """What somebody should look at."""
 
     def __init__(self) -> None:
-        self._standing: dict[str, str] = {}
+        self._standing: dict[str, tuple[str, str]] = {}  # key -> what makes it news, words
         self._notes: deque[str] = deque(maxlen=_NOTES_KEPT)
 
-    def raise_(self, key: str, words: str) -> None:
-        """Something is wrong until :meth:`clear`."""
-        if self._standing.get(key) != words:
-            self._standing[key] = words
+    def raise_(self, key: str, words: str, news: str = "") -> None:
+        """Something is wrong until :meth:`clear`; logged again when ``news``, by default the words, changed."""
+        before = self._standing.get(key)
+        self._standing[key] = (news or words, words)
+        if before is None or before[0] != (news or words):
             LOG.warning("%s: %s", key, words)
 
     def clear(self, key: str, words: str = "is well again") -> None:
@@ -57,7 +58,7 @@ class Alarms:
 
     def all(self) -> list[str]:
         """All of them, standing ones first."""
-        return [f"{key}: {words}" for key, words in sorted(self._standing.items())] + list(self._notes)
+        return [f"{key}: {words}" for key, (_, words) in sorted(self._standing.items())] + list(self._notes)
 
 
 def words_of(error: BaseException) -> str:
