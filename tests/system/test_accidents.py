@@ -80,7 +80,11 @@ OUTSIDE = {
                 "configuration, key.certificate: {folder}/signer.pem: has expired on ",
                 "try: have a new certificate issued",
             ),
-            ("ledger: the batch is refused: ", f"{ORGANISATIONS[0]}: ", f"{ORGANISATIONS[1]}: ", "certificate"),
+            (
+                f"ledger: the batch is refused: {ORGANISATIONS[0]}: the certificate in the genesis: ",
+                f"{ORGANISATIONS[1]}: the certificate in the genesis: certificate of CN=gw-old-signer,O=Operator: was",
+                "try: have each organisation register this gateway (aigeco-peer gateways add), and check that the",
+            ),
         ),
         "the organisations",
     ),

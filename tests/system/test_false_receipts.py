@@ -61,7 +61,7 @@ def fill(home: Home) -> None:
     spool.close("clean")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mallory(street: Town) -> Iterator[Mallory]:
     made = Mallory(street)
     yield made
