@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -102,22 +102,20 @@ def times_ten(scale: tuple[int, int]) -> tuple[int, int]:
 
 
 def test_what_is_simulated_says_so() -> None:
-    captured = {path.name: yaml.safe_load(path.read_text()) for path in FILES}
-    kinds = {name: content["kind"] for name, content in captured.items()}
-    assert sum(kind != "simulated" for kind in kinds.values()) == 7
-    for name, content in captured.items():
-        assert (content["kind"] == "simulated") == content["source"].startswith("hw_sim/"), name
+    for path in FILES:
+        content = content_of(path)
+        assert (content["kind"] == "simulated") == content["source"].startswith("hw_sim/"), path.name
 
 
 def test_real_captures_are_taken_word_by_word() -> None:
-    dumps = GOLDEN.parent / "dumps"
-    taken = {content["source"]: content for content in map(content_of, FILES) if content["kind"] != "simulated"}
-    assert set(taken) == {f"tests/data/dumps/{path.name}" for path in dumps.glob("*.yaml")}
-    for source, content in taken.items():
-        original = load(dumps / Path(source).name)
-        assert list(words(original.blocks)) == list(words(load(GOLDEN / f"{content['catalogue']}.yaml").blocks))
+    captures = {f"tests/data/dumps/{path.name}": path for path in (GOLDEN.parent / "dumps").glob("*.yaml")}
+    taken = {content_of(path)["source"]: path for path in FILES if content_of(path)["kind"] != "simulated"}
+    assert set(taken) == set(captures)
+    for source, path in taken.items():
+        assert list(words(load(captures[source]).blocks)) == list(words(load(path).blocks))
 
 
+@cache
 def content_of(path: Path) -> dict[str, Any]:
     content = yaml.safe_load(path.read_text())
     assert isinstance(content, dict)
