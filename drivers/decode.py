@@ -107,6 +107,25 @@ def values(decoded: Sequence[Decoded], point: str) -> tuple[tuple[int, Value], .
     return tuple(sorted(found, key=lambda pair: pair[0]))
 
 
+def installed(register: Register, overrides: Overrides, inverted: bool) -> tuple[int, int, int]:
+    """Key, factor and power of ten that a register has at an installation, besides its own scale.
+
+    Args:
+        register: of the map.
+        overrides: of the installation.
+        inverted: whether ``overrides.invert`` reaches its point (:func:`generating`).
+    """
+    key, factor, exponent = _direction(register, inverted)
+    for mantissa, power in _applying(register, overrides):
+        factor, exponent = factor * mantissa, exponent + power
+    return key, factor, exponent
+
+
+def generating(meter_map: MeterMap) -> frozenset[str]:
+    """Points that measure their own generation, whatever way round an installer's transformers are."""
+    return frozenset(register.point for register in meter_map.registers if "generation" in register.quantity)
+
+
 def flag_words(item: Decoded) -> list[str]:
     """The flags as words; ``not available`` comes last where there is no value."""
     return quality_names(item.flags) + ([] if item.value is not None else ["not available"])
@@ -122,9 +141,9 @@ _Convert = Callable[[int], tuple[int, int] | None]
 @lru_cache(maxsize=256)
 def _decoder(meter_map: MeterMap, overrides: Overrides, shape: Shape) -> Callable[[list[bytes]], tuple[Decoded, ...]]:
     unpacker = Unpacker(shape)
-    generating = {register.point for register in meter_map.registers if "generation" in register.quantity}
+    spared = generating(meter_map)
     found = [
-        _step(register, overrides, overrides.invert and register.point not in generating, unpacker)
+        _step(register, overrides, overrides.invert and register.point not in spared, unpacker)
         for register in meter_map.registers
     ]
     steps = [step for step in found if step]
@@ -142,9 +161,7 @@ def _step(register: Register, overrides: Overrides, inverted: bool, unpacker: Un
     places = _places(register, overrides.word_order or register.word_order, unpacker)
     if places is None:
         return None
-    key, factor, exponent = _direction(register, inverted)
-    for mantissa, power in _applying(register, overrides):
-        factor, exponent = factor * mantissa, exponent + power
+    key, factor, exponent = installed(register, overrides, inverted)
     quality = Quality.DERIVED * register.derived | Quality.QUESTIONABLE * register.suspect
     nothing, finish = Decoded(register.point, key, None, int(quality)), _finisher(register.point, key, int(quality))
     place, *others = places
