@@ -209,7 +209,7 @@ def _device(table: Table, folder: Path, homes: list[str], paced: bool) -> Device
     name = table.text("name")
     model = table.text("model")
     try:
-        meter_map = meter_maps.load(model)
+        meter_map = meter_maps.load(model, folder)
     except meter_maps.MapError as error:
         table.wrong("model", model, error.problems[0].words, error.problems[0].advice)
         meter_map = meter_maps.load(meter_maps.names()[0])

@@ -8,10 +8,12 @@ Rules
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -70,8 +72,11 @@ class Answer:
 @click.option(
     "--word-order", type=click.Choice(["big", "little"]), help="For a device set otherwise than its map says."
 )
+@click.option(
+    "--dump", type=click.Path(path_type=Path), metavar="FILE", help="Keep words and values, as a golden dump."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(model: str, word_order: str | None, as_json: bool, **options: Any) -> int:
+def command(model: str, word_order: str | None, dump: Path | None, as_json: bool, **options: Any) -> int:
     """Read the meter MODEL once, over TCP or a serial line, and show what it says.
 
     MODEL is a name of the catalogue, such as eastron_sdm630, or the path of a map file that ends in .toml.
@@ -93,8 +98,32 @@ def command(model: str, word_order: str | None, as_json: bool, **options: Any) -
             print(json.dumps({"model": meter_map.name, "error": str(error), "values": []}))
         say(error)
         return Exit.METER
+    if dump is not None:
+        _keep(dump, meter_map, answer, word_order)
     _show(meter_map, answer, f"unit {unit} on {where.name}", word_order, as_json)
     return Exit.OK
+
+
+def _keep(path: Path, meter_map: MeterMap, answer: Answer, word_order: str | None) -> None:
+    """What was read as a golden dump (docs/catalogue.md): by its map alone, so that it proves the map."""
+    from drivers.decode import decode
+    from drivers.dumptext import headers, text
+
+    if word_order is not None:
+        raise click.UsageError("--dump proves the map as it is: put word_order into the map, without --word-order")
+    concrete = answer.identity.map if answer.identity else meter_map
+    models = answer.identity.models if answer.identity else ()
+    head = {
+        "device": f"{meter_map.manufacturer} {meter_map.model}",
+        "source": f"aigeco read, {dt.datetime.now(dt.UTC):%Y-%m-%d}",
+        "kind": "real capture",
+    }
+    content = text(meter_map, head, (*headers(models), *answer.blocks), decode(concrete, answer.blocks))
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(content)
+    except FileExistsError:
+        raise Refused(f"{path}: is there already, and nothing is overwritten", Exit.USAGE, "another name") from None
 
 
 def _ask(meter_map: MeterMap, endpoint: Endpoint, unit: int, word_order: str | None) -> Answer:

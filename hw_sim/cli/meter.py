@@ -66,8 +66,8 @@ def command(
 ) -> None:
     """Run a meter of the catalogue until Ctrl-C.
 
-    MODEL is a name of the catalogue, such as eastron_sdm630. The meter sits in a home of its own, with a day of load
-    and sun; or it serves a register dump as it is.
+    MODEL is a name of the catalogue, such as eastron_sdm630, or the path of a map file. The meter sits in a home of its
+    own, with a day of load and sun; or it serves a register dump as it is.
     """
     from drivers.map import load
     from hw_sim import site, sitefile

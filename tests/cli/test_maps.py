@@ -99,19 +99,39 @@ def test_read_and_decode_take_a_file(aigeco: Aigeco, folder: Path) -> None:
     (folder / "x.yaml").write_text(DUMP)
     shown = json.loads(aigeco("decode", "acme_one.toml", "x.yaml", "--json").out)
     assert shown["model"] == "acme_one"
-    assert [value["value"] for value in shown["values"]] == ["230.1", "-125", "10000000"]
+    assert [value["value"] for value in shown["values"]] == ["230.1", "228.9", "230.7", "-125", "10000000"]
     with simulated("acme_one.toml") as port:
-        read = aigeco("read", "acme_one.toml", "--tcp", f"127.0.0.1:{port}")
+        read = aigeco("read", "acme_one.toml", "--tcp", f"127.0.0.1:{port}", "--dump", "acme_one.yaml")
     assert read.code == 0, read.err
     assert "active energy import" in read.out
     assert "warning" not in read.out
+    assert aigeco("maps", "check", "acme_one.toml").out.endswith("acme_one.toml: ok\n")
+
+
+@pytest.mark.parametrize("model", ["eastron_sdm630", "abb_b23_b24", "sunspec_generic", "goodwe_et"])
+def test_what_was_read_is_a_golden_dump(aigeco: Aigeco, folder: Path, model: str) -> None:
+    shutil.copy(CATALOGUE / f"{model}.toml", folder)
+    with simulated(model) as port:
+        read = ("read", f"{model}.toml", "--tcp", f"127.0.0.1:{port}", "--unit", 1, "--dump", f"{model}.yaml")
+        said = aigeco(*read, "--json")
+        again = aigeco(*read)
+    kept = (folder / f"{model}.yaml").read_text()
+    checks = {
+        one["check"]: one
+        for one in json.loads(aigeco("maps", "check", f"{model}.toml", "--json").out)["maps"][0]["checks"]
+    }
+    assert checks["golden dump"]["state"] == "ok"
+    assert kept.count("\n- {") == len(json.loads(said.out)["values"])
+    assert "10000001" not in kept, "a serial number is nobody's business"
+    assert again.code == Exit.USAGE
+    assert "is there already" in again.problem[0]
 
 
 class simulated:
     """A meter of a map on a TCP port; ``settings`` are words that it holds at addresses of holding registers."""
 
     def __init__(self, model: str, **settings: int) -> None:
-        (specimen,) = specimens(load(model))
+        specimen = next(specimens(load(model)))
         for look in (each.look for each in specimen.map.preconditions if each.look):
             memory, start = specimen.device._memory.place(look.function, look.address)
             memory[start : start + 2] = settings.get("says", look.expected[0]).to_bytes(2)  # type: ignore[union-attr]
