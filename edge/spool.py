@@ -6,9 +6,7 @@ Rules
 - One process (a lock beside the file) and one writing connection.
 - The head is the last statement; it has no row of its own, so the two cannot disagree.
 - What one transaction stores is one row: pages touched per commit are what wears a card out.
-- Batch boundaries are on disk before a batch leaves, so a restart sends the same bytes with the same root.
-- Pruned: committed, when asked to, oldest first. (seq, sid) and the receipts stay. What is needed stays as well:
-  genesis and rekeys (who signed), descriptors (what the rest means), the newest statements (where chain and slots are).
+- What becomes of stored statements, batches, receipts and pruning, is in :mod:`edge.outbox`.
 - A stream that the ledger contradicts is abandoned from a seq on: those statements stay and are never sent.
 - A spool that cannot be read, or is another gateway's, is set aside under another name, and a new one begins.
 """
@@ -16,7 +14,7 @@ Rules
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,29 +31,16 @@ from edge.database import (
     peek,
 )
 from edge.lockfile import Held, Lock
-from edge.spool_read import SEQ_BITS, SEQ_MASK, SID_BYTES, SpoolReader, Stream, pack, unpack
-from signer import batch as batches
+from edge.outbox import Outbox
+from edge.spool_read import SEQ_BITS, SEQ_MASK, Stream, pack, unpack
 from signer import statement
-from signer.batch import Batch
 from signer.chain import Head
 from signer.codes import Kind
 from signer.errors import Malformed
-from signer.receipt import Receipt
 from signer.statement import Claims, Instant, Statement, stream_of
 
 _SNAPSHOT_EVERY = 1024
 """Statements after which the points' positions are written down again: bounds what a start has to parse (30 ms)."""
-
-_BATCH_FIELDS_BYTES = 256
-"""Room for a batch's own fields; they take 140 bytes with the largest numbers."""
-
-_ITEM_BYTES = 3
-"""Head of a byte string of 256 B to 64 KiB inside a batch."""
-
-_LATE_BATCHES = 4096
-"""A receipt that comes after so many later batches is looked for no more: three days at one batch a minute."""
-
-_NEVER_PRUNED = frozenset({Kind.GENESIS, Kind.REKEY, Kind.DESCRIPTOR})
 
 _SCHEMA = """
 CREATE TABLE owner (gateway TEXT NOT NULL);
@@ -123,26 +108,7 @@ class SetAside:
     head: Head | None
 
 
-@dataclass(frozen=True, slots=True)
-class Boundaries:
-    """What a receipt of a batch must agree with.
-
-    Attributes:
-        stream: 16 bytes.
-        first: seq of the first statement.
-        count: how many.
-        head: sid of the last.
-        root: Merkle root.
-    """
-
-    stream: bytes
-    first: int
-    count: int
-    head: bytes
-    root: bytes
-
-
-class Spool(SpoolReader):
+class Spool(Outbox):
     """The one that writes.
 
     Attributes:
@@ -153,11 +119,8 @@ class Spool(SpoolReader):
         super().__init__(database)
         self.was_set_aside: SetAside | None = None
         self._lock = lock
-        self._number = 0  # of the stream in use
-        self._head: Head | None = None
         self._positions: dict[str, Position] = {}
         self._unsaved = 0  # statements since the positions were written down
-        self._prune_from = 0
 
     @classmethod
     def open(cls, path: Path, gateway: str, utc_ms: int) -> Spool:
@@ -196,16 +159,6 @@ class Spool(SpoolReader):
         return spool
 
     # ---- the chain
-
-    @property
-    def head(self) -> Head | None:
-        """The last statement stored; None before the first genesis."""
-        return self._head
-
-    @property
-    def number(self) -> int:
-        """Running number of the stream in use, 0 before the first genesis."""
-        return self._number
 
     @property
     def positions(self) -> Mapping[str, Position]:
@@ -302,131 +255,6 @@ class Spool(SpoolReader):
                 return found
         return self._end() & SEQ_MASK
 
-    # ---- batches and receipts
-
-    def next_batch(
-        self, max_statements: int = batches.MAX_STATEMENTS, max_bytes: int = batches.MAX_BYTES, skip_to: int = 0
-    ) -> Batch | None:
-        """The oldest batch that is not committed; cut, and its boundaries stored, when all that were cut are.
-
-        ``skip_to``: first seq that may be cut (what lies before is known to be on the ledgers). None: nothing pending.
-
-        Raises:
-            SpoolProblem: also when a batch no longer has the root it was sent with.
-        """
-        first, cut = self.next_uncommitted()
-        if cut:
-            return self.batch_at(first)
-        first = max(first, skip_to)
-        messages = self._cut(first, max_statements, min(max_bytes, batches.MAX_BYTES) - _BATCH_FIELDS_BYTES)
-        if not messages:
-            return None
-        batch = self._build(first, messages)
-        with self._database.transaction() as db:
-            row = (self._number << SEQ_BITS | first, batch.count, batch.root)
-            db.execute("INSERT INTO batch VALUES (?, ?, ?, 0)", row)
-        return batch
-
-    def next_uncommitted(self) -> tuple[int, bool]:
-        """(first seq behind all committed batches, whether a batch that begins there or later was cut already)."""
-        base = self._number << SEQ_BITS
-        query = "SELECT id, count, committed FROM batch WHERE id >= ? ORDER BY id DESC LIMIT 64"
-        rows = self._database.rows(query, (base,))
-        waiting = [start for start, _, committed in rows if not committed]
-        if waiting:
-            return waiting[-1] - base, True
-        return (rows[0][0] + rows[0][1] - base if rows else 0), False
-
-    def batch_at(self, first: int) -> Batch | None:
-        """The batch of the stream in use that was cut at ``first``, committed or not.
-
-        None when there is none, or when its bytes were pruned.
-
-        Raises:
-            SpoolProblem: it no longer has the root that was stored.
-        """
-        rows = self._database.rows("SELECT count, root FROM batch WHERE id = ?", (self._number << SEQ_BITS | first,))
-        if not rows:
-            return None
-        count, root = rows[0]
-        if self._is_pruned(first) or self._is_pruned(first + count - 1):
-            return None
-        batch = self._build(first, [message for _, message in self.present(first, first + count)])
-        if batch.root != root:
-            raise self._database.damaged(f"statements {first} to {first + count - 1} are not what was sent")
-        return batch
-
-    def forget_boundaries(self) -> None:
-        """Drop the boundaries of the batches that are not committed: they will be cut anew."""
-        with self._database.transaction() as db:
-            db.execute("DELETE FROM batch WHERE id >= ? AND NOT committed", (self._number << SEQ_BITS,))
-
-    def settle(self, batch: Batch, receipts: Sequence[Receipt]) -> None:
-        """The batch is committed: keep these receipts, which the caller has checked."""
-        self._keep(receipts, self._number << SEQ_BITS | batch.first)
-
-    def keep(self, receipts: Sequence[Receipt]) -> None:
-        """Keep checked receipts that came late; one that is kept already changes nothing."""
-        self._keep(receipts, None)
-
-    def boundaries(self, stream: bytes, first: int) -> Boundaries | None:
-        """What was cut as the batch of ``stream`` that begins at ``first``; None when there is no such batch."""
-        number = self.number_of(stream)
-        rows = self._database.rows("SELECT count, root FROM batch WHERE id = ?", (number << SEQ_BITS | first,))
-        if not number or not rows:
-            return None
-        count, root = rows[0]
-        head = self.sid_at(number, first + count - 1)
-        if head is None:
-            raise self._database.damaged(f"statement {first + count - 1} of stream {number} is missing")
-        return Boundaries(stream, first, count, head, root)
-
-    def batch_with(self, root: bytes) -> Boundaries | None:
-        """What was cut as the batch of a root, among the newest ones; None when none of them has it."""
-        query = "SELECT id FROM (SELECT id, root FROM batch ORDER BY id DESC LIMIT ?) WHERE root = ?"
-        for (start,) in self._database.rows(query, (_LATE_BATCHES, root)):
-            for stream in self.streams():
-                if stream.number == start >> SEQ_BITS:
-                    return self.boundaries(stream.id, start & SEQ_MASK)
-        return None
-
-    def newest_blocks(self) -> dict[tuple[str, str], int]:
-        """Highest block seen, by (organisation, channel)."""
-        rows = self._database.rows("SELECT organisation, channel, block FROM newest")
-        return {(organisation, channel): block for organisation, channel, block in rows}
-
-    # ---- the budget
-
-    def used_bytes(self) -> int:
-        """What counts against the disk budget."""
-        return self._database.used_bytes()
-
-    def prune(self, runs: int = 8) -> int:
-        """Give up the bytes of up to ``runs`` of the oldest committed runs; how many statements that were.
-
-        Raises:
-            SpoolProblem: nothing was pruned.
-        """
-        chosen: list[tuple[int, bytes]] = []
-        position = self._prune_from
-        query = "SELECT id, count FROM run WHERE id >= ? AND id + count <= ? ORDER BY id LIMIT 256"
-        for start, count in self._database.rows(query, (position, self._upto())):
-            if len(chosen) == runs:
-                break
-            if self._is_committed(start, count):
-                found = [self.split(message) for message in self._run(start)]
-                if not any(kind in _NEVER_PRUNED for _, kind in found):
-                    chosen.append((start, b"".join(sid for sid, _ in found)))
-            elif not self._is_passed_over(start):
-                break
-            position = start + 1
-        if chosen:
-            with self._database.transaction() as db:
-                db.executemany("INSERT INTO pruned VALUES (?, ?)", chosen)
-                db.executemany("DELETE FROM run WHERE id = ?", [(start,) for start, _ in chosen])
-        self._prune_from = position
-        return sum(len(sids) // SID_BYTES for _, sids in chosen)
-
     # ---- the end
 
     def close(self, ended: str = "") -> None:
@@ -508,86 +336,6 @@ class Spool(SpoolReader):
             if made.seq != number:
                 raise ValueError(f"statement {made.seq} where {number} is due")
         return Head(stream, last.seq, last.sid)
-
-    def _keep(self, receipts: Sequence[Receipt], settled: int | None) -> None:
-        numbers = {stream.id: stream.number for stream in self.streams()}
-        with self._database.transaction() as db:
-            if settled is not None:
-                db.execute("UPDATE batch SET committed = 1 WHERE id = ?", (settled,))
-            for receipt in receipts:
-                batch = numbers[receipt.stream] << SEQ_BITS | receipt.first
-                place = (receipt.organisation, receipt.channel, receipt.block)
-                db.execute("INSERT OR IGNORE INTO receipt VALUES (?, ?, ?, ?, ?)", (batch, *place, receipt.data))
-                change = (
-                    "INSERT INTO newest VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET block = max(block, excluded.block)"
-                )
-                db.execute(change, place)
-
-    def _cut(self, first: int, max_statements: int, max_bytes: int) -> list[bytes]:
-        """Statements of the next batch: as many as fit, and nothing behind a rekey."""
-        messages: list[bytes] = []
-        for _, message in self.present(first, min(first + max_statements, self._end() & SEQ_MASK)):
-            max_bytes -= len(message) + _ITEM_BYTES
-            if max_bytes < 0 and messages:
-                break
-            messages.append(message)
-            if self.split(message)[1] == Kind.REKEY:
-                break
-        return messages
-
-    def _build(self, first: int, messages: Sequence[bytes]) -> Batch:
-        assert self._head is not None
-        prev = self.sid_at(self._number, first - 1) if first else statement.NO_SID
-        if prev is None:
-            raise self._database.damaged(f"statement {first - 1} of stream {self._number} is missing")
-        return batches.build(
-            self._head.stream, first, prev, [(self.split(message)[0], message) for message in messages]
-        )
-
-    def present(self, first: int, end: int) -> Iterator[tuple[int, bytes]]:
-        """(seq, bytes) of statements of the stream in use, all of which must be there.
-
-        Raises:
-            SpoolProblem: one is not.
-        """
-        due = first
-        for seq, message in self.statements(self._number, first, end):
-            if seq != due:
-                break
-            yield seq, message
-            due += 1
-        if due < end:
-            raise self._database.damaged(f"statement {due} of stream {self._number} is missing")
-
-    def _run(self, start: int) -> list[bytes]:
-        ((data,),) = self._database.rows("SELECT statements FROM run WHERE id = ?", (start,))
-        return self.unpacked(data)
-
-    def _is_pruned(self, seq: int) -> bool:
-        return self.sid_at(self._number, seq) is not None and not any(self.statements(self._number, seq, seq + 1))
-
-    def _is_committed(self, start: int, count: int) -> bool:
-        position = start
-        query = "SELECT id, count, committed FROM batch WHERE id <= ? ORDER BY id DESC LIMIT 1"
-        while position < start + count:
-            rows = self._database.rows(query, (position,))
-            if not rows or not rows[0][2] or rows[0][0] + rows[0][1] <= position:
-                return False
-            position = rows[0][0] + rows[0][1]
-        return True
-
-    def _is_passed_over(self, start: int) -> bool:
-        """Whether a run never will be committed: abandoned, or on the ledgers without a receipt of ours."""
-        return bool(self._database.rows("SELECT 1 FROM batch WHERE id > ? AND committed LIMIT 1", (start,)))
-
-    def _upto(self) -> int:
-        """Rowid up to which (exclusive) the stored positions speak."""
-        rows = self._database.rows("SELECT upto FROM snapshot")
-        return int(rows[0][0]) if rows else 0
-
-    def _end(self) -> int:
-        """Rowid that the next statement of the stream in use would get."""
-        return self._number << SEQ_BITS | (self._head.seq + 1 if self._head else 0)
 
     def _write_snapshot(self, db: Writing, upto: int) -> None:
         positions = {sub: (position.until_ms, position.period_ms) for sub, position in self._positions.items()}
