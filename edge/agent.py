@@ -35,6 +35,7 @@ from edge.sender import Sender
 from edge.spool import Spool
 from edge.state import LOG, Alarms, Pulse, State, words_of
 from edge.writer import Stop, Tick, Writer
+from signer.keys import KeyProblem
 from uplink.delivery import MqttConfig, MqttUplink, Uplink
 
 EXIT_BUG = 70
@@ -42,6 +43,9 @@ EXIT_BUG = 70
 
 EXIT_SILENT = 71
 """A thread was silent past its patience."""
+
+EXIT_KEY = 77
+"""The key store does not sign any more (EX_NOPERM)."""
 
 EXIT_STORE = 74
 """The spool's disk fails, or what is on it was found damaged (EX_IOERR)."""
@@ -166,6 +170,9 @@ class Agent:
             if isinstance(error, SpoolDamaged):
                 _try(spool.condemn)
             self._leave(EXIT_STORE)
+        if isinstance(error, KeyProblem):
+            LOG.critical("%s: %s", pulse.name, words_of(error))
+            self._leave(EXIT_KEY)
         LOG.critical("the thread %s ended with an error", pulse.name, exc_info=error)
         self._leave(EXIT_BUG)
 

@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 
 from drivers.map import MeterMap
 from drivers.reading import Reading, Status
-from edge.carry import carry, descriptor_of
 from edge.config import Config
 from edge.database import SpoolFull
 from edge.host import Clock, StepWatch, boot_id, software_digest
@@ -31,10 +30,11 @@ from edge.identity import Identity
 from edge.reader import Described, Lost, Taken
 from edge.spool import Position, Process, Spool
 from edge.state import LOG, Cadence, Pulse, State, words_of
+from edge.succession import Succession
 from signer.chain import Chain, Descriptor, Head
-from signer.codes import BootReason, ClockSource, ClockStatus, EventCode, GapReason, Kind
+from signer.codes import BootReason, ClockSource, ClockStatus, EventCode, GapReason
 from signer.errors import Malformed
-from signer.statement import Claims, Instant, Statement
+from signer.statement import Instant, Statement
 
 VERSION = "0.1.0"
 """Of the software, as boot statements say it."""
@@ -60,9 +60,6 @@ _MEANS = {
 _PRUNE_RUNS = 16
 _PRUNE_STEPS = 8
 """Runs given up at a time and times in a second: 4,000 statements a second at 32 meters, 0.1 s of work."""
-
-_CARRY = 500
-"""Statements of an abandoned stream signed anew in one transaction (40 ms)."""
 
 _RETRY_FULL_S = 5.0
 """A full disk is tried again this often."""
@@ -132,9 +129,10 @@ class Writer:
         self._descriptors: dict[str, Descriptor] = {}  # as said in this run
         self._why = dict.fromkeys(spool.positions, GapReason.NOT_RUNNING)  # for the next hole of a point
         self._owed: list[Described] = []  # descriptions of a transaction that failed
-        self._carrying = True  # something of an abandoned stream may be left to say again
+        self._succession = Succession(spool, self._chain, identity.certificates)
         self._full_since_s: float | None = None
         self._events: list[str] = []  # on the disk budget, not yet said
+        self._dropped = 0  # readings that the buses had lost a second ago
 
     # ---- the start
 
@@ -189,10 +187,16 @@ class Writer:
         return items
 
     def take(self, items: Sequence[object]) -> None:
+        """Do what one group of items asks for.
+
+        Raises:
+            SpoolProblem: one that waiting does not mend.
+        """
         ticks = [item for item in items if isinstance(item, Tick)]
         streams = [item for item in items if isinstance(item, NewStream)]
         if ticks:
             self._keep_budget()
+            self._watch_the_queue()
         if self._full_since_s is None or time.monotonic() - self._full_since_s > _RETRY_FULL_S:
             self._write(items)
         else:
@@ -350,14 +354,7 @@ class Writer:
         if self._full_since_s is not None:
             return
         level, cadence = used / budget, self._state.cadence
-        if level >= _STOP_AT:
-            due = Cadence.STOPPED
-        elif level < _SLOW_AT - _EASE or (level < _SLOW_AT and cadence == Cadence.NORMAL):
-            due = Cadence.NORMAL
-        elif level < _STOP_AT - _EASE or cadence != Cadence.STOPPED:
-            due = Cadence.SETTLEMENT
-        else:
-            due = Cadence.STOPPED
+        due = cadence_at(level, cadence)
         if due != cadence:
             self._change(due, f"{level:.0%} of the disk budget are used: {_MEANS[due]}")
 
@@ -379,6 +376,12 @@ class Writer:
         self._state.cadence = Cadence.STOPPED
         self._state.alarms.raise_("disk", words)
 
+    def _watch_the_queue(self) -> None:
+        """The alarm that readings are lost ends when a second passed without a loss."""
+        if self._state.dropped == self._dropped:
+            self._state.alarms.clear("writer", "keeps up again")
+        self._dropped = self._state.dropped
+
     def _prune(self) -> int:
         try:
             return self._spool.prune(_PRUNE_RUNS)
@@ -388,58 +391,33 @@ class Writer:
     # ---- another stream
 
     def _begin_stream(self, order: NewStream) -> None:
-        """A new stream whose genesis names the old one; what the ledgers lack follows in :meth:`_carry_on`."""
+        """Leave the stream in use, unless that was done already."""
         try:
             head = self._spool.head
             if head is not None and head.stream == order.known.stream:
-                self._leave(order)
+                self._succession.begin(self._clock.now(), order.known, order.abandon_from)
+                self._carry_on()
         except SpoolFull as full:
             self._chain.head = self._spool.head
             self._stop_reading(words_of(full))
         finally:
             order.done.set()
 
-    def _leave(self, order: NewStream) -> None:
-        now = self._clock.now()
-        number, known = self._spool.number, order.known
-        last = self._last_descriptors(number, order.abandon_from)
-        recovered = (known.stream, known.seq, known.sid)
-        made = [self._chain.genesis(now, self._identity.certificates, recovered)]
-        made += [self._chain.descriptor(claim.sub, now, descriptor_of(claim)) for claim in last.values()]
-        self._spool.append(made, abandon_from=order.abandon_from)
-        self._carrying = True
-        LOG.warning("stream %d is left at seq %d; stream %d begins", number, order.abandon_from, self._spool.number)
-        self._carry_on()
-
-    def _last_descriptors(self, number: int, before: int) -> dict[str, Claims]:
-        """The last descriptor of each point before a seq of a stream."""
-        found = {}
-        for _, message in self._spool.statements(number, 0, before):
-            if self._spool.split(message)[1] == Kind.DESCRIPTOR:
-                claims = self._spool.claims(message)
-                found[claims.sub] = claims
-        return found
-
     def _carry_on(self) -> None:
         """Say again what an abandoned stream said and the ledgers lack, all of it before anything new."""
-        if not self._carrying:
-            return
-        carried = False
-        while found := self._spool.to_carry(_CARRY)[1]:
-            number = self._spool.to_carry(1)[0]
+        while self._succession.step(self._clock.now(), self._descriptors):
             self._pulse.beat(PATIENCE_S)
-            made = carry(self._chain, found)
-            if made:
-                self._spool.append(made, carried=(number, found[-1].seq))
-            else:
-                self._spool.note_carried(number, found[-1].seq)
-            carried = True
-        if carried:
-            now = self._clock.now()
-            made = [self._chain.descriptor(sub, now, said) for sub, said in sorted(self._descriptors.items())]
-            if made:
-                self._spool.append(made)
-        self._carrying = False
+
+
+def cadence_at(level: float, cadence: Cadence) -> Cadence:
+    """What the part of the disk budget that is used asks for, from a cadence that may be kept for a while."""
+    if level >= _STOP_AT:
+        return Cadence.STOPPED
+    if level < _SLOW_AT - _EASE or (level < _SLOW_AT and cadence == Cadence.NORMAL):
+        return Cadence.NORMAL
+    if level < _STOP_AT - _EASE or cadence != Cadence.STOPPED:
+        return Cadence.SETTLEMENT
+    return Cadence.STOPPED
 
 
 def boot_reason(previous: Process | None, host_boot: str, ended: str) -> BootReason:

@@ -6,7 +6,7 @@ The ledgers are the real embedded ones, one organisation each, behind an uplink 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -90,25 +90,38 @@ def identity_of(settings: Config) -> Identity:
 
 
 class Meters:
-    """EM340s on one TCP port, units 1, 2, ...; in ``with``."""
+    """Meters on one TCP port, units 1, 2, ...; in ``with``."""
 
-    def __init__(self, count: int = 1, faults: Sequence[Fault] = (), serials: Mapping[int, str] | None = None) -> None:
-        meter_map = maps.load(MODEL)
+    def __init__(self, count: int = 1, faults: Sequence[Fault] = (), model: str = MODEL) -> None:
+        meter_map = maps.load(model)
         quantities = {register.key: (230 + index) * 1_000_000 for index, register in enumerate(meter_map.registers)}
         self.wire = Wire()
+        self._on = False
         self.devices = [
-            MapDevice(meter_map, lambda at_s: {"": quantities}, serial=(serials or {}).get(unit, f"1000000{unit}"))
-            for unit in range(1, count + 1)
+            MapDevice(meter_map, lambda at_s: {"": quantities}, serial=f"1000000{unit}") for unit in range(1, count + 1)
         ]
-        stations = [Station(f"m{unit}", unit, device, 0.0, faults) for unit, device in enumerate(self.devices, 1)]
-        self.port = self.wire.tcp("127.0.0.1", 0, stations).port
+        self.stations = [Station(f"m{unit}", unit, device, 0.0, faults) for unit, device in enumerate(self.devices, 1)]
+        self.port = self.wire.tcp("127.0.0.1", 0, self.stations).port
+
+    def exchange(self, index: int, serial: str) -> None:
+        """Put another meter of the same model in a meter's place."""
+        old = self.devices[index]
+        self.devices[index] = MapDevice(old.map, lambda at_s: old.shown or {}, serial=serial)
+        self.stations[index]._device = self.devices[index]
 
     def __enter__(self) -> Meters:
         self.wire.start()
+        self._on = True
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.wire.close()
+        self.close()
+
+    def close(self) -> None:
+        """Switch them all off. May be called twice."""
+        if self._on:
+            self._on = False
+            self.wire.close()
 
 
 def open_ledgers(folder: Path, gateway: str = "home-1", organisations: Sequence[str] = ORGANISATIONS) -> Ledgers:

@@ -345,7 +345,7 @@ class TestAnotherStream:
                 assert (claims.instant, claims.values) == (old[claims.slot_ms].instant, old[claims.slot_ms].values)
 
     def test_a_crash_in_the_middle_of_it_loses_nothing(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("edge.writer._CARRY", 3)
+        monkeypatch.setattr("edge.succession.STEP", 3)
         bench.writer.take([bench.describe(), *[bench.taken(slot) for slot in range(10)]])
         head = bench.spool.head
         assert head is not None
