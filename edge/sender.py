@@ -8,6 +8,7 @@ Rules
 - A refusal is advice: it makes us ask for the signed heads again, and they decide.
 - The same batch goes out again after 15 s without k receipts, doubling to 5 min; an unreachable broker is tried again
   after 1 s, doubling to 1 min. Both with jitter, so that a site does not come back in step.
+- A connection that breaks again and again is not well when it is made anew: two clones put each other out for ever.
 - What cannot be done is a state with words, logged when it changes.
 """
 
@@ -18,6 +19,7 @@ import queue
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from edge.database import SpoolProblem
@@ -37,6 +39,9 @@ FIRST_TIMEOUT_S, LONGEST_TIMEOUT_S = 15.0, 300.0
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Between attempts to reach the broker or the ledgers."""
+
+_FLAPS, _FLAP_S = 3, 600.0
+"""So many broken connections in ten minutes, each after all was well: the alarm stays and the pauses grow."""
 
 HEADS_TIMEOUT_S = 15.0
 _SPARE_S = 60.0
@@ -98,6 +103,10 @@ class Sender:
         )
         self._skip_to = 0  # first seq that may be cut into a batch
         self._refused_at: int | None = None  # first seq of a batch that an organisation found out of order
+        self._common = 0  # seq up to which (exclusive) a ledger was found to hold the same
+        self._doubtful: int | None = None  # first seq that a copy may have filled otherwise; None: not yet known
+        self._well = False  # whether the broker has answered since the connection broke
+        self._broke_s: deque[float] = deque(maxlen=_FLAPS)
         self._timeout_s = FIRST_TIMEOUT_S
         self._pause_s = FIRST_PAUSE_S
         self._max_bytes = batches.MAX_BYTES
@@ -111,6 +120,9 @@ class Sender:
             try:
                 wait_s = self._turn()
             except Unreachable as error:
+                if self._well:
+                    self._well = False
+                    self._broke_s.append(time.monotonic())
                 self._state.alarms.raise_("broker", words_of(error))
                 self._say(f"unreachable: {error}")
                 wait_s = self._pause()
@@ -163,8 +175,8 @@ class Sender:
             return self._refused(batch, refused)
         except TooLarge as error:
             return self._make_smaller(batch, error)
-        self._state.alarms.clear("broker")
-        self._pause_s = FIRST_PAUSE_S
+        if self._answered():
+            self._pause_s = FIRST_PAUSE_S
         if len(receipts) < self._k:
             self._spool.keep(receipts)
             self._state.alarms.raise_("receipts", f"{_few(receipts, self._k)} for the batch at seq {batch.first}{_ASK}")
@@ -218,7 +230,7 @@ class Sender:
         hello = Hello(head.stream, head.seq, head.sid, os.urandom(16))
         self._pulse.beat(HEADS_TIMEOUT_S + _SPARE_S)
         heads = uplink.heads(hello, HEADS_TIMEOUT_S)
-        self._state.alarms.clear("broker")
+        self._answered()
         strangers = [said for said in heads if not self._is_ours(said)]
         if strangers:
             return self._leave(head, max(strangers, key=lambda said: said.seq or 0))
@@ -243,6 +255,9 @@ class Sender:
             # On the ledgers in other batches than ours: a card restored to before they were cut. Go on behind them.
             self._spool.forget_boundaries()
             self._skip_to = lowest + 1
+        self._common = max(self._common, *(said.seq + 1 for said in heads if said.seq is not None), 0)
+        if self._doubtful is None:
+            self._doubtful = self._first_doubtful(head)
         self._spool.note_matched(head.seq)
         self._agreed = head.stream
         self._state.alarms.clear("ledger")
@@ -253,11 +268,10 @@ class Sender:
         """A ledger is ahead of the chain or beside it: have a new stream begun."""
         assert said.seq is not None
         assert said.sid is not None
-        process = self._spool.process()
-        matched = process.matched if process and process.matched is not None else 0
         committed = self._spool.next_uncommitted()[0]
-        # What was stored before this card was copied is on the ledgers; what came after began with a boot.
-        abandon_from = max(committed, min(self._spool.boot_after(matched), said.seq + 1))
+        doubtful = self._first_doubtful(head) if self._doubtful is None else self._doubtful
+        # Where it is not known what the ledgers hold, it is said again: rather twice than never.
+        abandon_from = max(committed, self._common, min(doubtful, said.seq + 1))
         self._state.alarms.note(
             f"{said.organisation} knows seq {said.seq} of stream {head.stream.hex()}, this store does not:"
             f" it was restored or copied. A new stream begins, with what was stored since, from seq {abandon_from}"
@@ -269,9 +283,27 @@ class Sender:
         while not order.done.wait(_LOOK_S) and time.monotonic() < deadline and not self._state.stop.is_set():
             self._pulse.beat(_SPARE_S)
         self._resend_from, self._skip_to, self._refused_at = None, 0, None
+        self._common, self._doubtful = 0, None
         return 0.0
 
+    def _first_doubtful(self, head: Head) -> int:
+        """The first boot since the ledgers were last found to agree: what was stored before it, every copy has.
+
+        0 when there was none: then this very run may have been copied, at any moment.
+        """
+        process = self._spool.process()
+        boot = self._spool.boot_after(process.matched or 0 if process else 0)
+        return boot if boot <= head.seq else 0
+
     # ---- words and pauses
+
+    def _answered(self) -> bool:
+        """The broker did what it was asked; whether it may be called well."""
+        self._well = True
+        calm = len(self._broke_s) < _FLAPS or time.monotonic() - self._broke_s[0] > _FLAP_S
+        if calm:
+            self._state.alarms.clear("broker")
+        return calm
 
     def _pause(self) -> float:
         pause_s = self._pause_s * (1 + _JITTER * random.random())

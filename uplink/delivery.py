@@ -69,7 +69,11 @@ class Uplink(Protocol):
         """
 
     def late(self) -> tuple[Receipt, ...]:
-        """Good receipts, for other batches than the last one delivered, that came in the meantime."""
+        """Good receipts, for other batches than the last one delivered, that came in the meantime.
+
+        Raises:
+            Unreachable: the line broke in the meantime.
+        """
 
     def close(self) -> None:
         """Leave."""
@@ -176,7 +180,7 @@ class MqttUplink:
         return tuple(self._collector.heads.values())
 
     def late(self) -> tuple[Receipt, ...]:
-        """Good receipts for earlier batches; see :class:`Uplink`. A broken line is noticed by who needs it next."""
+        """Good receipts for earlier batches; see :class:`Uplink`."""
         self._drain()
         return self._collector.late()
 
@@ -231,11 +235,8 @@ class MqttUplink:
             )
 
     def _drain(self) -> None:
-        """Sort in what came in the meantime; a lost connection is left for the next one who needs it."""
+        """Sort in what came in the meantime."""
         while self._connection and (event := self._connection.next(0.0)):
-            if isinstance(event, Lost):
-                self.close()
-                return
             self._sort(event)
 
     def _step(self, timeout_s: float) -> bool:
