@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,36 @@ def test_pem_files(tmp_path: Path) -> None:
     assert load_organisations(path) == organisations
 
 
+def test_a_root_that_names_no_organisation(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "root")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(NOW).not_valid_after(NOW + DAY)
+    certificate = builder.sign(key, hashes.SHA256())
+    path = tmp_path / "roots.pem"
+    path.write_bytes(dump_pem((certificate,)))
+    with pytest.raises(Untrusted, match="no organisation is named"):
+        load_organisations(path)
+    path.write_bytes(b"organisation: Org9MSP\n" + dump_pem((certificate,)))
+    assert load_organisations(path) == {"Org9MSP": (certificate,)}
+
+
+def test_sha_1(tmp_path: Path) -> None:
+    """A certificate signed with SHA-1, made by openssl since cryptography no longer signs so."""
+    (tmp_path / "root.pem").write_bytes(dump_pem((ROOT.certificate,)))
+    for name, key in (("root.key", ROOT.key), ("leaf.key", LEAF.key)):
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        (tmp_path / name).write_bytes(pem)
+    request = ["openssl", "req", "-new", "-key", "leaf.key", "-subj", "/CN=gw-home-1", "-out", "leaf.csr"]
+    signed = ["openssl", "x509", "-req", "-sha1", "-in", "leaf.csr", "-CA", "root.pem", "-CAkey", "root.key"]
+    for command in (request, [*signed, "-outform", "DER", "-out", "leaf.der", "-set_serial", "7", "-days", "3"]):
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    with pytest.raises(Untrusted, match="SHA-2"):
+        check_gateway(TRUST, [(tmp_path / "leaf.der").read_bytes()], "home-1", NOW_MS)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -221,7 +252,7 @@ def test_pem_files(tmp_path: Path) -> None:
         b"hello",
         b"-----BEGIN CERTIFICATE-----\n",
         b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        b"x" * 2_000_000,
+        dump_pem((ROOT.certificate,)) + b"x" * 2_000_000,
     ],
     ids=["empty", "binary", "text", "begun", "no certificate", "long"],
 )
