@@ -322,9 +322,12 @@ def _problem(path: Path, error: sqlite3.Error | OSError) -> SpoolProblem:
     if isinstance(error, OSError):
         return SpoolFailed(f"{path}: {error.strerror}").advise("give the agent a folder it may write to")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the low byte of an extended code
-    words = f"{path}: {error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    words = f"{path}: {error} ({name})"
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
-        return SpoolFull(words).advise(f"free some space on the file system of {path.parent}")
+        return SpoolFull(f"{path}: the disk is full ({name})").advise(
+            f"free some space on the file system of {path.parent}"
+        )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):  # the last: a table is missing
         return SpoolDamaged(words).advise(_BEGIN_ANEW)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -3,12 +3,14 @@
 Written whole or not at all (a new file renamed over the old one), never synced: it is of no use after a power cut.
 
 Rules
+- A full disk is when it matters most: then the old file, which has room to spare, is written over.
 - Values are not in it: they are in the newest statements, which anyone may read from the spool (:func:`latest`).
 - A file that is older than a few seconds, or whose process is gone, says how the agent was, not how it is.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -23,6 +25,12 @@ VERSION = 1
 FRESH_S = 10.0
 """A running agent's file is younger than this."""
 
+_BLOCK_BYTES = 4096
+"""Of usual file systems: what is filled up to here costs nothing."""
+
+_SPARE_BYTES = 1024
+"""Room for some alarms more than there were when the disk was not full yet."""
+
 _NEWEST = 4096
 """Statements that are looked through for each point's last reading."""
 
@@ -33,9 +41,28 @@ def write(path: Path, document: Mapping[str, Any]) -> None:
     Raises:
         OSError: it cannot be written.
     """
+    text = json.dumps(document, separators=(",", ":")).encode()
     new = path.with_name(f"{path.name}.new")
-    new.write_text(json.dumps(document, separators=(",", ":")))
-    os.replace(new, path)
+    try:
+        new.write_bytes(text.ljust(-(-(len(text) + _SPARE_BYTES) // _BLOCK_BYTES) * _BLOCK_BYTES))
+        os.replace(new, path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        if error.errno != errno.ENOSPC or not _write_over(path, text):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _write_over(path: Path, text: bytes) -> bool:
+    """Write into the blocks that the old document has; False when it does not fit, or there is no old one."""
+    try:
+        room = path.stat().st_size
+        if len(text) > room:
+            return False
+        with path.open("r+b") as file:
+            file.write(text.ljust(room))
+    except OSError:
+        return False
+    return True
 
 
 def read(path: Path) -> dict[str, Any] | None:
