@@ -27,6 +27,7 @@ HOMES = (
     "card",
     "twin",
     "full",
+    "beside",
 )
 
 

@@ -84,12 +84,17 @@ def one_meter(gateway: str) -> tuple[Line, ...]:
 
 @dataclass(slots=True)
 class Home:
-    """One gateway: its folder and its process."""
+    """One gateway: its folder and its process.
+
+    Attributes:
+        store: the spool's file, seen from the folder.
+    """
 
     gateway: str
     folder: Path
     actor: Actor
     stage: Stage
+    store: str = "spool.db"
 
     @property
     def config(self) -> Path:
@@ -97,7 +102,7 @@ class Home:
 
     @property
     def spool(self) -> Path:
-        return self.folder / "spool.db"
+        return self.folder / self.store
 
     def edit(self, old: str, new: str) -> None:
         """Change the configuration, before the start."""
