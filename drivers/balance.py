@@ -6,6 +6,7 @@ Rules
   ratio, a missing phase, a standing counter and a wrong sign are that; a kettle between two samples is not.
 - Two windows in a row have to say so.
 - Import less export is compared, because meters differ in how they share phases between the two.
+- What an inverter gives may have been in a battery: its windows are of three days.
 - A hole in the readings and a counter that is in doubt begin the window anew.
 """
 
@@ -28,11 +29,18 @@ LEAST_NW = 50 * BILLION
 _LONGEST_MS = 7 * 24 * HOUR_MS
 
 
+# What a generator gives at the edges of its night.
+_NIGHT_NW = 100 * BILLION
+# Without the detour through the class's own constructor.
+_new = tuple.__new__
+
+
 class Window(NamedTuple):
     """A window that is open.
 
     Attributes:
         since: when it began.
+        seen: when its last sample was.
         samples: since then.
         net, size: twice the integrals of power and of its size, nW ms.
         taken, given: counters when it began.
@@ -42,6 +50,7 @@ class Window(NamedTuple):
     """
 
     since: int
+    seen: int
     samples: int
     net: int
     size: int
@@ -52,31 +61,35 @@ class Window(NamedTuple):
     verdict: Rule | None = None
 
 
-def weigh(balance: Balance, window: Window | None, numbers: Sequence[int], now: int, lapse: int) -> Window:
-    """The window after a reading; ``lapse`` is the time since the last one."""
-    net, drawn, fed, taken_at, given_at, _ = balance
+def weigh(balance: Balance, window: Window | None, numbers: Sequence[int], now: int) -> Window:
+    """The window after a reading."""
+    net, drawn, fed, taken_at, given_at, _, least_ms, patient = balance
     if net is not None:
         power = numbers[net]
     else:
         power = (0 if drawn is None else numbers[drawn]) - (0 if fed is None else numbers[fed])
-    if (taken_at is None and power > 0) or (given_at is None and power < 0):
+    if not patient and ((taken_at is None and power > 0) or (given_at is None and power < 0)):
         power = 0
-    if window is None or lapse > _HOLE_MS:
+    if window is None:
+        return _begin(balance, None, numbers, now, power)
+    since, seen, samples, net2, size2, taken, given, before, bad, verdict = window
+    lapse = now - seen
+    if lapse > _HOLE_MS and not (patient and max(abs(power), abs(before)) < _NIGHT_NW):
         return _begin(balance, window, numbers, now, power)
-    since, samples, net2, size2, taken, given, before, bad, verdict = window
     net2 += (power + before) * lapse
     size2 += (abs(power) + abs(before)) * lapse
     samples += 1
-    if samples < _SAMPLES or now - since < HOUR_MS:
-        return Window(since, samples, net2, size2, taken, given, power, bad, verdict)
-    return _judged(balance, Window(since, samples, net2, size2, taken, given, power, bad, verdict), numbers, now)
+    after = _new(Window, (since, now, samples, net2, size2, taken, given, power, bad, verdict))
+    if samples < _SAMPLES or now - since < least_ms:
+        return after
+    return _judged(balance, after, numbers, now)
 
 
 def _begin(balance: Balance, window: Window | None, numbers: Sequence[int], now: int, power: int) -> Window:
     taken = 0 if balance.taken is None else numbers[balance.taken]
     given = 0 if balance.given is None else numbers[balance.given]
     bad, verdict = (window.bad, window.verdict) if window else (0, None)
-    return Window(now, 0, 0, 0, taken, given, power, bad, verdict)
+    return Window(now, now, 0, 0, 0, taken, given, power, bad, verdict)
 
 
 def _judged(balance: Balance, window: Window, numbers: Sequence[int], now: int) -> Window:

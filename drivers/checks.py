@@ -69,8 +69,13 @@ _FREQUENCY_STEPS = 4000
 # Sets of quantities that one point is expected to have; more are forgotten and worked out again.
 _LAYOUTS_KEPT = 32
 
-CONSUMPTION, GENERATION = 1, 2
-"""Roles that have a direction (numbers as a descriptor's)."""
+# Over three days what a battery keeps for the night no longer matters.
+_PATIENCE_MS = 72 * HOUR_MS
+GRID, CONSUMPTION, GENERATION = 0, 1, 2
+"""Roles (numbers as a descriptor's); the last two have a direction."""
+
+# A device with several points has one role in the configuration; the points say more.
+_ROLES = {"grid": GRID, "pv": GENERATION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,7 @@ class Plan:
         Args:
             meter_map: the meter's map with concrete addresses.
             point: which of its points.
-            role: what the meter measures, as in its descriptor.
+            role: what the meter measures, as in its descriptor; a point named ``pv`` or ``grid`` knows better.
             overrides, limits: what is known of the installation.
         """
         overrides, limits = overrides or Overrides(), limits or Limits()
@@ -125,12 +130,9 @@ class Plan:
             if register.point == point:
                 key, mantissa, power = installed(register, overrides, inverted)
                 self._known[key] = _Known(register, _step(register, mantissa, power), (abs(mantissa), power))
-        self._role = role
-        self._one_phase = meter_map.phases == 1
-        # A hybrid inverter's power is that of its sun and its battery, its energy that of the sun.
-        quantities = {known.register.quantity for known in self._known.values()}
-        hybrid = bool(quantities & {"state_of_charge", "dc_energy", "dc_power"})
-        self._balanced = not (hybrid and point in generating(meter_map))
+        self._role = _ROLES.get(point, role)
+        # What an inverter delivers may come from a battery behind it, its energy from the sun alone.
+        self._patient = meter_map.kind != "meter" and point in generating(meter_map)
         voltage_v = limits.voltage_v or (_ANY_VOLTAGE_V if limits.current_a is None else _USUAL_VOLTAGE_V)
         self._current_a = limits.current_a or _ANY_CURRENT_A
         self._bands = tuple((low * BILLION, high * BILLION) for low, high in VOLTAGE_BANDS_V)
@@ -321,11 +323,12 @@ class Plan:
             taken = None  # what is drawn is not known
         if net is None and fed is None:
             given = None
-        if not self._balanced or (taken is None and given is None):
+        if taken is None and given is None:
             return None
         names = [name for name, index in (("import", taken), ("export", given)) if index is not None]
         step = max(self._step_of(f"active_energy_{name}", "total") for name in names)
-        return Balance(net, drawn, fed, taken, given, step)
+        least_ms = _PATIENCE_MS if self._patient else HOUR_MS
+        return Balance(net, drawn, fed, taken, given, step, least_ms, self._patient)
 
     def _noise(self, at: Mapping[int, int]) -> Iterator[tuple[int, int]]:
         for key, index in at.items():

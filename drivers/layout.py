@@ -72,10 +72,15 @@ class Direction(NamedTuple):
 
 
 class Balance(NamedTuple):
-    """What an energy follows from. ``taken`` and ``given`` are indexes of the two energies, None where there is none.
+    """Energies and the powers that they follow from, as indexes; None where there is none.
 
-    ``net`` is the index of the signed power, or ``drawn`` and ``fed`` those of its two parts; ``step`` is the coarsest
-    step of the energies.
+    Attributes:
+        net: the signed power.
+        drawn, fed: its two parts, where there is no signed one.
+        taken, given: imported and exported energy.
+        step: coarsest step of the energies.
+        least_ms: how long a window is at least.
+        patient: a generator's, whose power is not available at night.
     """
 
     net: int | None
@@ -84,6 +89,8 @@ class Balance(NamedTuple):
     taken: int | None
     given: int | None
     step: int
+    least_ms: int
+    patient: bool
 
 
 class Layout(NamedTuple):

@@ -31,7 +31,7 @@ from drivers.findings import (
     Standing,
     settle,
 )
-from drivers.layout import Direction, Layout
+from drivers.layout import Balance, Direction, Layout
 from drivers.reading import Reading, Value
 from drivers.wording import named, number_text
 
@@ -132,14 +132,17 @@ def judge(plan: Plan, state: State, reading: Reading, elapsed_ms: int) -> Judgem
         _sum(layout, numbers, total, parts, slack, found)
     since = now if read_at is None else read_at
     memories_after = counting.count(layout.meters, numbers, memories, now, since, found)
-    if layout.directions:
-        ways = _directions(layout, numbers, ways, now, now - since, found)
+    still = layout is layout_before and numbers == numbers_before
     if layout.balance is not None:
-        disturbed = found and any(memory and memory.suspect for memory in memories_after)
-        window = balance.weigh(layout.balance, None if disturbed else window, numbers, now, now - since)
+        if found and _disturbed(layout.balance, found):
+            window = None
+        if window is None or not still:  # the same numbers again are no sample
+            window = balance.weigh(layout.balance, window, numbers, now)
         if window.verdict is not None:
             found.append(_energy(layout, numbers, window.verdict))
-    if layout is layout_before and numbers == numbers_before:
+    if layout.directions:
+        ways = _directions(layout, numbers, ways, now, now - since, found)
+    if still:
         _frozen(layout, numbers, found)
     events: Sequence[Event] = ()
     if found or standing:
@@ -278,14 +281,20 @@ def _role(layout: Layout, numbers: Sequence[int], direction: Direction) -> Findi
     return Finding(SIGN, key, (direction.at,), words)
 
 
+def _disturbed(one: Balance, found: Sequence[Finding]) -> bool:
+    """Whether an energy or a power of the balance is in doubt for itself."""
+    return any(finding.rule.readings == 1 and at in one[:5] for finding in found for at in finding.places)
+
+
 def _energy(layout: Layout, numbers: Sequence[int], rule: Rule) -> Finding:
     """Energies and powers that do not belong together."""
     assert layout.balance is not None
-    net, drawn, fed, taken, given, _ = layout.balance
-    places = [at for at in (taken, given, net, *((drawn, fed) if net is None else ())) if at is not None]
+    one = layout.balance
+    powers = (one.drawn, one.fed) if one.net is None else (one.net,)
+    places = [at for at in (one.taken, one.given, *powers) if at is not None]
     key = layout.keys[places[0]]
     what = "grows while power flows the other way" if rule is SIGN else "does not grow as its power says"
-    return Finding(rule, key, places, f"{named(key)} {what}, for two hours or more")
+    return Finding(rule, key, places, f"{named(key)} {what}, twice in a row")
 
 
 def _frozen(layout: Layout, numbers: Sequence[int], found: list[Finding]) -> None:
