@@ -18,7 +18,7 @@ from hashlib import sha256
 from typing import Any
 
 from drivers.reading import Reading, Value
-from signer import cbor, cose, grammar, statement
+from signer import cbor, cose, encode, grammar, statement
 from signer.codes import Kind
 from signer.errors import Malformed
 from signer.keys import KeyStore, key_id
@@ -138,7 +138,7 @@ class Chain:
             raise Malformed("statement, field 10", f"{reading.status} is outside 1..{_HIGHEST_STATUS}")
         if reading.sub == grammar.OF_THE_GATEWAY:
             raise Malformed("statement", "a reading about the gateway itself")
-        return self._sign(_READING, reading.sub, instant, statement.encode_reading(reading))
+        return self._sign(_READING, reading.sub, instant, encode.reading(reading))
 
     def gap(self, sub: str, instant: Instant, reason: int, from_ms: int, to_ms: int, missing: int) -> Statement:
         """``missing`` readings of ``sub`` (``-``: of all points) were not made, of slots from_ms <= slot_ms < to_ms."""
@@ -202,12 +202,12 @@ class Chain:
     def _say(self, kind: Kind, sub: str, instant: Instant, entries: dict[int, Any]) -> Statement:
         entries = {key: int(value) if isinstance(value, int) else value for key, value in entries.items()}
         grammar.check_body(kind, sub, {13: entries}, "statement")
-        return self._sign(int(kind), sub, instant, (statement.encode_body({13: entries}), 1))
+        return self._sign(int(kind), sub, instant, (encode.body({13: entries}), 1))
 
     def _sign(self, kind: int, sub: str, instant: Instant, body: tuple[bytes, int]) -> Statement:
         prefixes = self._prefixes.get(sub)
         if prefixes is None:
-            prefixes = self._prefixes[sub] = statement.prefixes(self.gateway, sub, self._key_id)
+            prefixes = self._prefixes[sub] = encode.prefixes(self.gateway, sub, self._key_id)
         if self._at:
             stream, seq, prev = self._at
             seq += 1
@@ -215,7 +215,7 @@ class Chain:
             stream, seq, prev = statement.NO_STREAM, 0, statement.NO_SID
         else:
             raise ValueError(f"a stream begins with its genesis, not with kind {kind}")
-        payload = statement.encode_payload(kind, stream, seq, prev, self.boot, instant, self._random(16), body)
+        payload = encode.payload(kind, stream, seq, prev, self.boot, instant, self._random(16), body)
         content = cbor.byte_string(payload)
         sid = sha256(prefixes[0] + content).digest()
         data = prefixes[1] + content + cose.SIGNATURE_HEAD + self._key.sign_digest(sid)

@@ -21,20 +21,13 @@ from signer.bundle import RECEIPTS, Sequence
 from signer.errors import Malformed
 from signer.merkle import Tree
 from signer.receipt import Receipt, Rejected
+from signer.report import Tally
 from signer.trust import Trust
 
 Fail = Callable[[str], None]
 
 _MAX_GROUPS = 8
 """Different claims about a batch that begins at one seq; honest organisations make one."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What an organisation signed for."""
-
-    receipts: int = 0
-    statements: int = 0
 
 
 @dataclass(slots=True)

@@ -11,14 +11,13 @@ Rules (FORMAT.md, statement-v1.cddl)
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from drivers.reading import EXPONENT_RANGE, Block, Reading, Value
+from drivers.reading import Block, Value
 from signer import cbor, cose, grammar
 from signer.codes import BootReason, ClockSource, ClockStatus, EventCode, GapReason, Kind, Role
 from signer.errors import Malformed, show
@@ -48,10 +47,17 @@ NO_STREAM = bytes(16)
 NO_SID = bytes(32)
 """Field 4 of a genesis: nothing came before."""
 
-_TYPE = "application/vnd.aigeco.s1"
-_CONTENT_FORMAT_CBOR = 60
-_LAST_CLOCK_STATUS = int(max(ClockStatus))
-_COMMON = (1, 2, 3, 4, 5, 6, 7, 8, 9)
+TYPE = "application/vnd.aigeco.s1"
+"""typ (RFC 9596): keeps a message of another kind or version from being taken for a statement."""
+
+CONTENT_FORMAT_CBOR = 60
+"""Content format of a statement's payload (application/cbor)."""
+
+LAST_CLOCK_STATUS = int(max(ClockStatus))
+"""Highest clock status that field 8 may hold."""
+
+COMMON_FIELDS = (1, 2, 3, 4, 5, 6, 7, 8, 9)
+"""Fields that every kind of statement has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,155 +201,13 @@ def verify_signature(claims: Claims, public_key: ec.EllipticCurvePublicKey) -> b
 
 
 @lru_cache(maxsize=1024)
-def prefixes(gateway: str, sub: str, key_id: bytes) -> tuple[bytes, bytes]:
-    """What stands before the payload, in the Sig_structure and in the message; the same for one measuring point.
-
-    Raises:
-        Malformed: a name that may not be used.
-    """
-    grammar.check_name(gateway, grammar.GATEWAY, "statement, gateway")
-    grammar.check_name(sub, grammar.SUB, "statement, sub")
-    header = {1: cose.ES256, 3: _CONTENT_FORMAT_CBOR, 4: key_id, 15: {1: gateway, 2: sub}, 16: _TYPE}
-    protected = cbor.encode(header)
-    return cose.signed_prefix(protected), cose.message_prefix(protected)
-
-
-def encode_body(body: Mapping[int, Any]) -> bytes:
-    """The fields from 10 up of any kind, one after the other, without the map's head."""
-    return b"".join(cbor.encode(field) + cbor.encode(body[field]) for field in sorted(body))
-
-
-def encode_reading(reading: Reading) -> tuple[bytes, int]:
-    """The fields from 10 up of a reading, and how many they are. Written out: it runs for every measurement.
-
-    Raises:
-        Malformed: something that :func:`parse` would refuse.
-    """
-    head = cbor.head
-    encoded, count = b"", 1
-    if reading.status is not None:
-        encoded, count = b"\x0a" + head(0, reading.status), 2
-    if reading.values:
-        encoded += _encode_values(reading.values)
-        count += 1
-    if reading.window_ms is not None:
-        encoded += b"\x0c" + head(0, reading.window_ms)
-        count += 1
-    if reading.blocks:
-        if len(reading.blocks) > grammar.MAX_BLOCKS:
-            raise Malformed("statement, field 15", f"{len(reading.blocks)} blocks, at most {grammar.MAX_BLOCKS}")
-        encoded += b"\x0f" + head(4, len(reading.blocks))
-        for block in reading.blocks:
-            encoded += _block_head(block.function, block.address, len(block.words)) + block.words
-        count += 1
-    return encoded + b"\x10" + head(0, reading.slot_ms), count
-
-
-def encode_payload(
-    kind: int, stream: bytes, seq: int, prev: bytes, boot: int, instant: Instant, salt: bytes, body: tuple[bytes, int]
-) -> bytes:
-    """The payload of a statement whose body (encoded fields from 10 up, and how many) is ``body``."""
-    head = cbor.head
-    return (
-        _front(kind, len(_COMMON) + body[1], stream)
-        + head(0, seq)
-        + b"\x04\x58\x20"
-        + prev
-        + _boot(boot)
-        + head(0, instant.utc_ms)
-        + b"\x07"
-        + head(0, instant.boot_ms)
-        + _clock(instant.clock, instant.error_ms)
-        + salt
-        + body[0]
-    )
-
-
-# What one run repeats, encoded once.
-
-
-@lru_cache(maxsize=64)
-def _front(kind: int, fields: int, stream: bytes) -> bytes:
-    return b"".join((cbor.head(5, fields), b"\x01", cbor.head(0, kind), b"\x02\x50", stream, b"\x03"))
-
-
-@lru_cache(maxsize=8)
-def _boot(boot: int) -> bytes:
-    return b"\x05" + cbor.head(0, boot) + b"\x06"
-
-
-@lru_cache(maxsize=1024)
-def _clock(status: int, error_ms: int) -> bytes:
-    if not 0 <= status <= _LAST_CLOCK_STATUS:
-        raise Malformed("statement, field 8", f"clock status {status} is outside 0..{_LAST_CLOCK_STATUS}")
-    return b"\x08\x82" + cbor.head(0, status) + cbor.head(0, error_ms) + b"\x09\x50"
-
-
-_MAX_EXPONENT = EXPONENT_RANGE[-1]
-_EXPONENT = {exponent: cbor.encode(exponent) for exponent in EXPONENT_RANGE}
-
-
-class _KeyHeads(dict[int, bytes]):
-    """OBIS key -> its bytes and those of the array behind it; as many as there are codes in use."""
-
-    def __init__(self, length: int) -> None:
-        super().__init__()
-        self._array = cbor.head(4, length)
-
-    def __missing__(self, key: int) -> bytes:
-        grammar.check_obis_key(key, "statement, field 11")
-        self[key] = cbor.head(0, key) + self._array
-        return self[key]
-
-
-_GOOD, _FLAGGED = _KeyHeads(2), _KeyHeads(3)
-
-
-def _encode_values(values: tuple[tuple[int, Value], ...]) -> bytes:
-    if len(values) > grammar.MAX_VALUES:
-        raise Malformed("statement, field 11", f"{len(values)} quantities, at most {grammar.MAX_VALUES}")
-    encoded = b"\x0b" + cbor.head(5, len(values))
-    previous = -1
-    for key, value in values:
-        mantissa, exponent = value.mantissa, value.exponent
-        if key <= previous or exponent not in _EXPONENT:
-            raise Malformed(f"statement, field 11, {key}", f"{value}: out of order, or exponent outside -9..9")
-        if not mantissa % 10 and (exponent != _MAX_EXPONENT if mantissa else exponent):
-            raise Malformed(f"statement, field 11, {key}", f"{value} is not in its normal form")
-        previous = key
-        if 0xFFFF < mantissa <= 0xFFFFFFFF:  # what counters hold
-            number = b"\x1a" + mantissa.to_bytes(4, "big")
-        elif 0xFF < mantissa <= 0xFFFF:
-            number = b"\x19" + mantissa.to_bytes(2, "big")
-        else:
-            number = cbor.integer(mantissa)
-        if value.quality:
-            encoded += _FLAGGED[key] + number + _EXPONENT[exponent] + _quality(key, value.quality)
-        else:
-            encoded += _GOOD[key] + number + _EXPONENT[exponent]
-    return encoded
-
-
-def _quality(key: int, quality: int) -> bytes:
-    if not 0 < quality < 65536:
-        raise Malformed(f"statement, field 11, {key}", f"quality {quality} is outside 1..65535")
-    return cbor.head(0, quality)
-
-
-@lru_cache(maxsize=1024)
-def _block_head(function: int, address: int, size: int) -> bytes:
-    grammar.check_block(function, address, size, "statement, field 15")
-    return b"\x83" + cbor.head(0, function) + cbor.head(0, address) + cbor.head(2, size)
-
-
-@lru_cache(maxsize=1024)
 def _parse_protected(data: bytes) -> tuple[str, str, bytes]:
     """Gateway, sub and key id. Cached: each measuring point repeats its header."""
     place = "statement, protected header"
     header = cbor.decode(data, 512, place)
     if type(header) is not dict or header.keys() != {1, 3, 4, 15, 16}:
         raise Malformed(place, "is no map of the entries 1, 3, 4, 15 and 16")
-    for entry, expected in ((1, cose.ES256), (3, _CONTENT_FORMAT_CBOR), (16, _TYPE)):
+    for entry, expected in ((1, cose.ES256), (3, CONTENT_FORMAT_CBOR), (16, TYPE)):
         if header[entry] != expected or type(header[entry]) is not type(expected):
             raise Malformed(f"{place}, entry {entry}", f"{show(header[entry])} is not {expected!r}")
     key_id = grammar.check_bytes(header[4], 8, f"{place}, entry 4")
@@ -360,7 +224,7 @@ def _parse_common(payload: Any) -> tuple[int, bytes, int, bytes, int, Instant, b
     if type(payload) is not dict:
         raise Malformed("statement, payload", f"{show(payload)} is no map")
     try:
-        kind, stream, seq, prev, boot, utc_ms, boot_ms, clock, salt = [payload.pop(field) for field in _COMMON]
+        kind, stream, seq, prev, boot, utc_ms, boot_ms, clock, salt = [payload.pop(field) for field in COMMON_FIELDS]
     except KeyError as error:
         raise Malformed("statement", f"field {error.args[0]} is missing") from None
     for field, number in ((1, kind), (3, seq), (5, boot), (6, utc_ms), (7, boot_ms)):
@@ -372,7 +236,7 @@ def _parse_common(payload: Any) -> tuple[int, bytes, int, bytes, int, Instant, b
     if type(clock) is not list or len(clock) != 2:
         raise Malformed("statement, field 8", f"{show(clock)} is no [status, maximum error]")
     status, error_ms = clock
-    if type(status) is not int or not 0 <= status <= _LAST_CLOCK_STATUS or type(error_ms) is not int or error_ms < 0:
+    if type(status) is not int or not 0 <= status <= LAST_CLOCK_STATUS or type(error_ms) is not int or error_ms < 0:
         raise Malformed(
             "statement, field 8", f"[{show(status)}, {show(error_ms)}]: status 0..4, error an unsigned integer"
         )

@@ -18,21 +18,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 
 from signer import bundle, cbor, grammar, receipt, statement
 from signer.bundle import Sequence, StreamRange
 from signer.codes import RELIABLE_CLOCKS, Kind
-from signer.coverage import Coverage, Tally
+from signer.coverage import Coverage
 from signer.errors import Malformed
 from signer.keys import key_id
+from signer.report import PointReport, Report, StreamReport
 from signer.slots import Slots
 from signer.statement import Claims
 from signer.trust import Signer, Trust, Untrusted, gateway_signer, load_organisations, load_pem
+
+__all__ = ["MAX_LISTED", "MAX_POINTS", "PointReport", "Progress", "Report", "StreamReport", "verify"]
 
 MAX_LISTED = 100
 """Failures that are listed one by one; more are counted."""
@@ -45,84 +47,6 @@ _MAX_MAP_BYTES = 1024 * 1024
 _PROGRESS_EVERY = 512  # statements between two calls of the progress callback
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class StreamReport:
-    """One stream as it was found.
-
-    Attributes:
-        gateway: gateway id.
-        stream: stream id, hexadecimal.
-        first: lowest seq.
-        last: highest seq.
-        statements: verified ones.
-        pruned: known by their sid only.
-        recovered_from: stream id that the genesis names, None when none.
-    """
-
-    gateway: str
-    stream: str
-    first: int
-    last: int
-    statements: int
-    pruned: int
-    recovered_from: str | None
-
-
-@dataclass(slots=True)
-class PointReport:
-    """The slots of one measuring point; the sum over its streams."""
-
-    expected: int = 0
-    read: int = 0
-    failed: int = 0
-    gap: int = 0
-    missing: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What verification found.
-
-    Attributes:
-        statements: statements that hold.
-        readings: readings among them.
-        pruned: statements that are known by their sid only.
-        unreceipted: statements that no receipt covers.
-        undated: statements with a clock neither synchronised nor in holdover: no certificate could be judged by it.
-        unknown_kinds: kind -> statements of it.
-        streams: in the order of the files.
-        slots: measuring point -> its slots; with the gateway's id before it when there are several.
-        receipts: organisation -> receipts that hold, and statements they cover.
-        missing_maps: digests that descriptors name and the folder does not hold.
-        trust: ``self-supplied`` or ``external``.
-        failures: one line each, the first 100.
-        failures_total: all of them.
-    """
-
-    statements: int
-    readings: int
-    pruned: int
-    unreceipted: int
-    undated: int
-    unknown_kinds: dict[int, int]
-    streams: tuple[StreamReport, ...]
-    slots: dict[str, PointReport]
-    receipts: dict[str, Tally]
-    missing_maps: tuple[str, ...]
-    trust: str
-    failures: tuple[str, ...]
-    failures_total: int
-
-    @property
-    def ok(self) -> bool:
-        """Whether all holds."""
-        return not self.failures_total
-
-    def as_json(self) -> dict[str, Any]:
-        """The report as JSON types."""
-        return {"ok": self.ok, **asdict(self)}
 
 
 def verify(folder: Path, trust_folder: Path | None = None, progress: Progress | None = None) -> Report:

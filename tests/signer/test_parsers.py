@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signer import batch, cbor, cose, dialogue, receipt, statement
+from signer import batch, cbor, cose, dialogue, encode, receipt, statement
 from signer.errors import Malformed
 from signer.receipt import Rejected
 from signer.trust import Trust, Untrusted, check_gateway, check_organisation
@@ -178,7 +178,7 @@ def test_almost_a_statement(name: str) -> None:
         if claims is None or data == good:
             continue
         taken += 1
-        again = statement.encode_payload(
+        again = encode.payload(
             claims.kind,
             claims.stream,
             claims.seq,
@@ -186,7 +186,7 @@ def test_almost_a_statement(name: str) -> None:
             claims.boot,
             claims.instant,
             claims.salt,
-            (statement.encode_body(claims.body), len(claims.body)),
+            (encode.body(claims.body), len(claims.body)),
         )
         header = cose.parse(data, 1 << 20, "").protected
         assert cose.assemble(header, again, claims.signature) == data, what

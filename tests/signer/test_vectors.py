@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from drivers.reading import Reading
-from signer import batch, cose, dialogue, merkle, receipt, statement
+from signer import batch, cose, dialogue, encode, merkle, receipt, statement
 from signer.errors import Malformed
 from signer.keys import key_id
 from signer.keys.file import FileKey
@@ -122,7 +122,7 @@ def test_statement_bytes_from_inputs(vector: dict[str, Any]) -> None:
     given = vector["input"]
     key = FileKey(private_key(vector["key"]), deterministic=True)
     body = lively(given["body"])
-    payload = statement.encode_payload(
+    payload = encode.payload(
         given["kind"],
         bytes.fromhex(given["stream"]),
         given["seq"],
@@ -130,7 +130,7 @@ def test_statement_bytes_from_inputs(vector: dict[str, Any]) -> None:
         given["boot"],
         Instant(given["utc_ms"], given["boot_ms"], *given["clock"]),
         bytes.fromhex(given["salt"]),
-        (statement.encode_body(body), len(body)),
+        (encode.body(body), len(body)),
     )
     assert payload.hex() == vector["payload"]
     signature = key.sign_digest(cose.digest(bytes.fromhex(vector["protected"]), payload))
@@ -143,7 +143,7 @@ def test_readings_encode_the_same_on_the_fast_way(vector: dict[str, Any]) -> Non
     claims = statement.parse(bytes.fromhex(vector["bytes"]))
     assert claims.slot_ms is not None
     reading = Reading(claims.sub, claims.slot_ms, claims.status, claims.values, claims.body.get(12), claims.blocks)
-    assert statement.encode_reading(reading) == (statement.encode_body(claims.body), len(claims.body))
+    assert encode.reading(reading) == (encode.body(claims.body), len(claims.body))
 
 
 @named(STATEMENTS["vectors"])

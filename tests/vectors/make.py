@@ -29,7 +29,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 import wrong  # noqa: E402
 
 from drivers.reading import Block, Reading, exact  # noqa: E402
-from signer import batch, dialogue, merkle, receipt, statement  # noqa: E402
+from signer import batch, dialogue, encode, merkle, receipt, statement  # noqa: E402
 from signer.chain import Chain, Descriptor  # noqa: E402
 from signer.keys.file import FileKey  # noqa: E402
 from signer.statement import Instant, Statement  # noqa: E402
@@ -177,7 +177,7 @@ class Scene:
         self._keep(
             "genesis, recovered", chain.genesis(at(1), (CERTIFICATES["gateway 2"], root), recovered), "gateway 2"
         )
-        carried = (statement.encode_body({13: {1: [True, None, -5], 2: {3: b"later"}}, 99: "carried"}), 2)
+        carried = (encode.body({13: {1: [True, None, -5], 2: {3: b"later"}}, 99: "carried"}), 2)
         self._keep("unknown kind", chain._sign(99, "sdm630", at(), carried), "gateway 2")
 
 
