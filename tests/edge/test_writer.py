@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from edge.host import Clock
 from edge.reader import Described, Lost, Taken
 from edge.spool import Position, Process, Spool
 from edge.state import Cadence, Pulse, State
-from edge.writer import NewStream, Tick, Writer, boot_reason
+from edge.writer import VERSION, NewStream, Tick, Writer, boot_reason
 from signer.chain import Head
 from signer.codes import BootReason, EventCode, GapReason, Kind
 from signer.statement import Claims, Instant, Statement
@@ -413,3 +414,8 @@ def test_positions_are_those_of_the_statements(bench: Bench) -> None:
     assert dict(bench.spool.positions) == expected
     bench.restart("")
     assert dict(bench.spool.positions) == expected
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
