@@ -18,7 +18,7 @@ import click
 
 from edge.cli.exits import MEANING, Exit, code_of, say
 
-COMMANDS = ("run", "read", "decode", "maps", "status", "verify", "export", "keys", "config")
+COMMANDS = ("run", "scan", "read", "decode", "maps", "status", "verify", "export", "keys", "config")
 
 
 class Commands(click.Group):
