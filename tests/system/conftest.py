@@ -1,8 +1,17 @@
-"""A street for the accidents: one broker, two organisations, one simulated site, and a home for each accident."""
+"""What the tests of this folder share.
+
+The demo runs beside the others. A street for the accidents: one broker, two organisations, one simulated site, and a
+home for each accident.
+"""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +38,33 @@ HOMES = (
     "full",
     "beside",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class DemoRun:
+    """The demo as somebody runs it without a terminal.
+
+    Attributes:
+        folder: of the run.
+        process: its standard output is a pipe, as in a script.
+    """
+
+    folder: Path
+    process: subprocess.Popen[str]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def demo_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoRun | None]:
+    """Begun before the first test and looked at by the one that needs it: it waits most of its time."""
+    if not any(item.path.name == "test_demo.py" for item in request.session.items):
+        yield None
+        return
+    folder = tmp_path_factory.mktemp("demo") / "run"
+    words = [sys.executable, "-m", "hw_sim.demo", "--seconds", "0.3", "--keep", str(folder)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    yield DemoRun(folder, process)
+    process.send_signal(signal.SIGINT)  # when it was not waited for; it ends its processes
+    process.communicate(timeout=30)
 
 
 @pytest.fixture(scope="package")
