@@ -22,6 +22,8 @@ from drivers.reading import Block, Reading, Status
 PLAIN = Overrides()
 # The status of a device that answers and calls all of its quantities "not available", as an inverter does at night.
 NO_VALUES = Status.NOT_PRESENT
+# Registers: naming a second stretch in a statement costs seven bytes, as much as three registers between two values.
+HOLE_KEPT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +106,33 @@ class _Point:
 
     Attributes:
         sub: its name; `name` is the map's word for it.
-        blocks: indexes of the requests whose words its values are made from; None for all.
+        evidence: the stretches of the answers that its values are made from.
     """
 
     sub: str
     name: str
-    blocks: tuple[int, ...] | None
+    evidence: tuple[_Stretch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Part of an answer.
+
+    Attributes:
+        index: which answer.
+        first, end: bytes of it; None for all of it.
+    """
+
+    index: int
+    first: int | None
+    end: int
+
+    def of(self, blocks: Sequence[Block]) -> Block:
+        """The words."""
+        block = blocks[self.index]
+        if self.first is None:
+            return block
+        return Block(block.function, block.address + self.first // 2, block.words[self.first : self.end])
 
 
 class Meter:
@@ -166,15 +189,11 @@ class Meter:
     def readings(self, slot_ms: int, blocks: Sequence[Block], window_ms: int) -> tuple[Reading, ...]:
         """What the words of one set of requests say."""
         decoded = decode(self.map, blocks, self.config.overrides)
-        if len(self._points) == 1:
-            point = self._points[0]
-            found = values(decoded, point.name)
-            return (Reading(point.sub, slot_ms, None if found else NO_VALUES, found, window_ms, tuple(blocks)),)
         readings = []
         for point in self._points:
             found = values(decoded, point.name)
-            used = tuple(blocks) if point.blocks is None else tuple([blocks[index] for index in point.blocks])
-            readings.append(Reading(point.sub, slot_ms, None if found else NO_VALUES, found, window_ms, used))
+            words = tuple([stretch.of(blocks) for stretch in point.evidence])
+            readings.append(Reading(point.sub, slot_ms, None if found else NO_VALUES, found, window_ms, words))
         return tuple(readings)
 
     def nothing(self, slot_ms: int, window_ms: int | None) -> tuple[Reading, ...]:
@@ -183,17 +202,30 @@ class Meter:
 
     def _plan(self, requests: tuple[Request, ...]) -> None:
         self.plan = requests
-        name, points = self.config.name, self.map.points
+        name = self.config.name
         self._points = tuple(
-            _Point(f"{name}-{point}" if point else name, point, None if len(points) == 1 else self._used(point))
-            for point in points
+            _Point(f"{name}-{point}" if point else name, point, self._evidence(point)) for point in self.map.points
         )
 
-    def _used(self, point: str) -> tuple[int, ...]:
-        """Which requests carry words of a measuring point."""
-        spans = [(r.function, span[0]) for r in self.map.registers if r.point == point for span in r.spans()]
-        return tuple(
-            index
-            for index, request in enumerate(self.plan)
-            if any(function == request.function and request.address <= at < request.end for function, at in spans)
+    def _evidence(self, point: str) -> tuple[_Stretch, ...]:
+        """Where in the answers the words of a measuring point are; what was read through between them is left out."""
+        spans = sorted(
+            (register.function, *span)
+            for register in self.map.registers
+            if register.point == point
+            for span in register.spans()
         )
+        found = []
+        for index, request in enumerate(self.plan):
+            parts: list[list[int]] = []
+            for function, address, count in spans:
+                if function != request.function or not request.address <= address < request.end:
+                    continue
+                first, end = address - request.address, address - request.address + count
+                if parts and first - parts[-1][1] <= HOLE_KEPT:
+                    parts[-1][1] = max(parts[-1][1], end)
+                else:
+                    parts.append([first, end])
+            whole = len(parts) == 1 and parts[0] == [0, request.count]
+            found += [_Stretch(index, None if whole else 2 * first, 2 * end) for first, end in parts]
+        return tuple(found)
