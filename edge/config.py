@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
 from drivers import map as maps
+from drivers.checks import Limits
 from drivers.decode import Overrides
 from drivers.line import Endpoint, SerialEndpoint, TcpEndpoint
 from drivers.map import MapError, MeterMap
@@ -66,6 +67,7 @@ class Meter:
         role: what it measures.
         period_ms: length of a slot.
         overrides: what is different at this installation.
+        limits: what is known of its fuse and its voltage.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Meter:
     role: Role
     period_ms: int
     overrides: Overrides
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def subs(self) -> tuple[str, ...]:
@@ -294,10 +297,13 @@ def _meter(section: Section, base: Path, period_s: int) -> Meter:
         ratio=section.scale("ratio", (1, 0), EXPONENT_RANGE) if section.has("ratio") else None,
         scale=section.scale("scale", (1, 0), EXPONENT_RANGE) if section.has("scale") else None,
     )
+    limits = Limits(
+        current_a=section.optional("rated_current", 1, 10_000), voltage_v=section.optional("nominal_voltage", 50, 1000)
+    )
     for known in ("word_order", "ratio", "scale"):
         section.know(known)
     section.close()
-    return Meter(name, meter_map, unit, Role[role.upper()], own_s * 1000, overrides)
+    return Meter(name, meter_map, unit, Role[role.upper()], own_s * 1000, overrides, limits)
 
 
 def _map(section: Section, base: Path) -> MeterMap:

@@ -1,6 +1,7 @@
 """The work of one bus' thread: ask the schedule, read the meter, hand over what it said.
 
-Signs nothing and stores nothing; decides neither when to read (drivers.schedule) nor what to believe (drivers.bus).
+Signs nothing and stores nothing; does not decide when to read (drivers.schedule), what to believe (drivers.bus) or what
+is plausible (drivers.plausible).
 
 Rules
 - A reading's instant is taken right after the read.
@@ -22,6 +23,7 @@ from drivers.reading import Reading, Status
 from drivers.schedule import Cause, Schedule
 from edge.config import Bus, Config, Meter
 from edge.host import Clock
+from edge.judge import Happening, Judge
 from edge.spool import Position
 from edge.state import LOG, Cadence, MeterState, Pulse, State
 from signer.statement import Instant
@@ -41,10 +43,11 @@ _ASK_AGAIN_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """One read of one meter."""
+    """One read of one meter, and what began with it or was not yet said."""
 
     readings: tuple[Reading, ...]
     instant: Instant
+    happened: tuple[Happening, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ class Reader:
         self._pulse = pulse
         self._line = Line(bus.endpoint, [MeterConfig(m.name, m.map, m.unit, m.overrides) for m in bus.meters])
         self._identities: dict[str, Identity | None] = dict.fromkeys(self._meters)
+        self._judge = Judge()
+        self._untold: list[Happening] = []
         self._described: set[str] = set()
         self._asked_s: dict[str, float] = {}
         self._cadence = Cadence.NORMAL
@@ -141,7 +146,10 @@ class Reader:
                 self._describe(meter)
         readings = self._line.read(meter.name, slot_ms)
         instant = self._clock.now()
-        self._hand_over(Taken(readings, instant))
+        readings, happened = self._judge.judged(readings, instant.boot_ms)
+        self._untold += happened
+        if self._hand_over(Taken(readings, instant, tuple(self._untold))):
+            self._untold.clear()
         self._last[meter.name] = slot_ms + self._periods[meter.name]
         status = readings[0].status
         self._note(meter, slot_ms, status)
@@ -154,6 +162,7 @@ class Reader:
         identity = self._line.identify(meter.name)
         if identity is not None:
             self._identities[meter.name] = identity
+            self._judge.know(meter, identity.map)
             self._describe(meter)
 
     def _describe(self, meter: Meter) -> None:
@@ -161,27 +170,35 @@ class Reader:
         period_ms, identity = self._periods[meter.name], self._identities[meter.name]
         self._hand_over(Described(meter, period_ms, identity, self._clock.now()))
 
-    def _hand_over(self, item: Item) -> None:
+    def _hand_over(self, item: Item) -> bool:
+        """Whether there was room for it."""
         # A description must not be lost, and there are few of them.
         if self._items.qsize() < QUEUE_ITEMS or isinstance(item, Described):
             self._items.put(item)
-        else:
-            self._state.dropped += 1
-            self._state.alarms.raise_("writer", "is behind, readings are lost")
+            return True
+        self._state.dropped += 1
+        self._state.alarms.raise_("writer", "is behind, readings are lost")
+        return False
 
     def _note(self, meter: Meter, slot_ms: int, status: int | None) -> None:
         """Tell the status, and the log when it changed."""
         before = self._state.meters.get(meter.name)
         identity = self._identities[meter.name]
-        trouble = (
-            "" if status is None else self.counters(meter.name).trouble or Status(status).name.lower().replace("_", " ")
-        )
+        if status is None:
+            trouble = self._judge.trouble(meter.subs)
+        else:
+            trouble = self.counters(meter.name).trouble or Status(status).name.lower().replace("_", " ")
         self._state.meters[meter.name] = MeterState(slot_ms, status, trouble, identity.serial if identity else "")
         if status != (before.status if before else None):
             if status is None:
                 LOG.info("meter %s answers again", meter.name)
             else:
                 LOG.warning("meter %s gives no values: %s", meter.name, trouble)
+        elif status is None and trouble != (before.trouble if before else ""):
+            if trouble:
+                LOG.warning("meter %s is not plausible: %s", meter.name, trouble)
+            else:
+                LOG.info("meter %s is plausible again", meter.name)
 
     def _plan(self) -> Schedule:
         """A schedule at the present cadence that goes on where the last one, or the spool, ends."""

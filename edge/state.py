@@ -98,7 +98,7 @@ class MeterState:
     Attributes:
         slot_ms: start of the slot.
         status: record status, None = good.
-        trouble: the failure in words, empty when good.
+        trouble: the failure in words, or what is not plausible; empty when good.
         serial: serial number, empty when unknown.
     """
 

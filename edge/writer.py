@@ -245,6 +245,10 @@ class Writer:
                     self._say_step(item.instant, group.made)
                     for reading in item.readings:
                         self._reading(group, reading, item.instant)
+                    for sub, event in item.happened:
+                        if sub in self._descriptors or sub in group.descriptors:
+                            said = self._chain.event(sub, item.instant, event.code, event.key, event.words)
+                            group.made.append(said)
                 case Described():
                     self._describe(group, item)
                 case Lost():

@@ -23,6 +23,7 @@ from edge.identity import Identity, load_identity
 from hw_sim.authority import Authority
 from hw_sim.device import MapDevice
 from hw_sim.faults import Fault
+from hw_sim.readback import shown
 from hw_sim.station import Station
 from hw_sim.wire import Wire
 from ledger.commit import Submission
@@ -94,11 +95,11 @@ class Meters:
 
     def __init__(self, count: int = 1, faults: Sequence[Fault] = (), model: str = MODEL) -> None:
         meter_map = maps.load(model)
-        quantities = {register.key: (230 + index) * 1_000_000 for index, register in enumerate(meter_map.registers)}
+        points = shown(meter_map)
         self.wire = Wire()
         self._on = False
         self.devices = [
-            MapDevice(meter_map, lambda at_s: {"": quantities}, serial=f"1000000{unit}") for unit in range(1, count + 1)
+            MapDevice(meter_map, lambda at_s: points, serial=f"1000000{unit}") for unit in range(1, count + 1)
         ]
         self.stations = [Station(f"m{unit}", unit, device, 0.0, faults) for unit, device in enumerate(self.devices, 1)]
         self.port = self.wire.tcp("127.0.0.1", 0, self.stations).port

@@ -84,7 +84,7 @@ def test_the_example_is_a_whole_configuration() -> None:
 def test_the_examples_commented_settings_are_their_defaults() -> None:
     text = (TOP / "docs" / "example.toml").read_text()
     plain = parse(text, Path("x.toml"))
-    mutable = {"ca", "word_order", "invert", "ratio", "scale", "name", "period_s"}
+    mutable = {"ca", "word_order", "invert", "ratio", "scale", "name", "period_s", "rated_current", "nominal_voltage"}
     spoken = re.sub(
         r"^# (\w+) = ([^#]*?)\s+#", lambda m: m[0] if m[1] in mutable else f"{m[1]} = {m[2]}  #", text, flags=re.M
     )

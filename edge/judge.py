@@ -1,0 +1,60 @@
+"""The judge of one line: every reading of its meters passes plausibility once, before it is signed.
+
+Judges nothing itself (drivers.plausible); remembers what has to be remembered from one reading to the next.
+
+Rules
+- What has passed between two readings is what the clock that no one sets says (``boot_ms``).
+- Another meter in the place of the old one is judged without a past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from drivers.checks import Plan
+from drivers.findings import Event
+from drivers.map import MeterMap
+from drivers.plausible import State, begin, judge
+from drivers.reading import Reading
+from edge.config import Meter
+
+Happening = tuple[str, Event]
+"""A measuring point, and what began there."""
+
+
+class Judge:
+    """The memory of all measuring points of a line."""
+
+    def __init__(self) -> None:
+        self._plans: dict[str, Plan] = {}
+        self._states: dict[str, State] = {}
+        self._read_ms: dict[str, int] = {}
+
+    def know(self, meter: Meter, meter_map: MeterMap) -> None:
+        """A meter is what ``meter_map`` says (concrete addresses); what was known of it is forgotten."""
+        for sub in meter.subs:
+            self._plans.pop(sub, None)
+            self._states.pop(sub, None)
+        for point in meter_map.points:
+            sub = f"{meter.name}-{point}" if point else meter.name
+            plan = Plan(meter_map, point, meter.role, meter.overrides, meter.limits)
+            self._plans[sub], self._states[sub] = plan, begin(plan)
+
+    def judged(self, readings: Sequence[Reading], boot_ms: int) -> tuple[tuple[Reading, ...], list[Happening]]:
+        """The same readings with what is known against their values, and what began with them."""
+        after, happened = [], []
+        for reading in readings:
+            sub = reading.sub
+            plan = self._plans.get(sub)
+            if plan is not None:
+                lapse_ms = boot_ms - self._read_ms.get(sub, boot_ms)
+                reading, events, self._states[sub] = judge(plan, self._states[sub], reading, lapse_ms)
+                self._read_ms[sub] = boot_ms
+                happened += [(sub, event) for event in events]
+            after.append(reading)
+        return tuple(after), happened
+
+    def trouble(self, subs: Sequence[str]) -> str:
+        """What stands against measuring points in words, the newest first and how many more; empty when all is well."""
+        words = [each for sub in subs if sub in self._states for each in self._states[sub].troubles()]
+        return words[0] + (f" (and {len(words) - 1} more)" if len(words) > 1 else "") if words else ""
