@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from drivers.decode import decode, values
+from drivers.guard import Guard
 from drivers.map import MeterMap, load
+from drivers.meter import Meter, MeterConfig
 from drivers.obis import BY_KEY
-from drivers.plan import TCP_OVERHEAD_BYTES, Request, plan
+from drivers.plan import TCP_OVERHEAD_BYTES, Request
 from drivers.reading import Block, Reading
 from hw_sim.device import MapDevice
 from hw_sim.encode import Points
@@ -76,17 +77,17 @@ def device(meter_map: MeterMap) -> MapDevice:
     return MapDevice(meter_map, lambda at_s: still)
 
 
-def answers(meter_map: MeterMap, requests: Sequence[Request] | None = None) -> tuple[Block, ...]:
-    """What the meter answers to its plan over TCP, or to other requests."""
+def answers(meter_map: MeterMap, requests: Sequence[Request]) -> tuple[Block, ...]:
+    """What the meter answers to the requests."""
     meter = device(meter_map)
-    asked = plan(meter_map, TCP_OVERHEAD_BYTES) if requests is None else requests
     return tuple(
         Block(request.function, request.address, meter.read(request.function, request.address, request.count, 1.0))
-        for request in asked
+        for request in requests
     )
 
 
-def reading(meter_map: MeterMap, sub: str = "meter-01", requests: Sequence[Request] | None = None) -> Reading:
-    """One reading of a meter with one measuring point, evidence words included."""
-    blocks = answers(meter_map, requests)
-    return Reading(sub, SLOT_MS, None, values(decode(meter_map, blocks), meter_map.points[0]), 38, blocks)
+def reading(meter_map: MeterMap, sub: str = "meter-01", overhead_bytes: int = TCP_OVERHEAD_BYTES) -> Reading:
+    """One reading of a meter's first measuring point, with the evidence words that the bus keeps."""
+    meter = Meter(MeterConfig(sub, meter_map, 1), Guard(), overhead_bytes)
+    first = meter.readings(SLOT_MS, answers(meter_map, meter.plan), 38)[0]
+    return replace(first, sub=sub)

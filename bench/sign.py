@@ -17,7 +17,7 @@ from bench import clock, sample
 from bench.options import show, small
 from bench.report import Table, verdict
 from drivers.map import MeterMap, load, names
-from drivers.plan import RTU_OVERHEAD_BYTES, TCP_OVERHEAD_BYTES, plan
+from drivers.plan import RTU_OVERHEAD_BYTES, TCP_OVERHEAD_BYTES
 from drivers.reading import Reading
 from signer.chain import Chain
 from signer.keys.file import FileKey
@@ -84,9 +84,8 @@ def sizes() -> Table:
         (
             "12 main quantities: voltage, current and active power of each phase, total active power, energy import and"
             " export.",
-            "Words: registers read, holes included; TCP reads through longer holes than RTU. Gateway id of 9, meter id"
-            " of 8 characters.",
-            "A device with several measuring points is counted with its first, and with the words of all of them.",
+            "Words: registers kept as evidence. Gateway id of 9, meter id of 8 characters.",
+            "A device with several measuring points is counted with its first.",
         ),
     )
 
@@ -95,13 +94,12 @@ def _size_row(made: Chain, title: str, meter_map: MeterMap, judged: bool) -> tup
     cells = [title]
     longest = 0
     for overhead_bytes in (TCP_OVERHEAD_BYTES, RTU_OVERHEAD_BYTES):
-        requests = plan(meter_map, overhead_bytes)
-        reading = sample.reading(meter_map, requests=requests)
+        reading = sample.reading(meter_map, overhead_bytes=overhead_bytes)
         size = _size(made, reading)
         longest = max(longest, size)
         if len(cells) == 1:
             cells.append(str(len(reading.values)))
-        cells += [str(sum(request.count for request in requests)), str(size)]
+        cells += [str(sum(len(block.words) // 2 for block in reading.blocks)), str(size)]
     cells.append(str(_size(made, replace(reading, blocks=()))))
     return (*cells, verdict(longest, MOST_BYTES) if judged else "")
 

@@ -20,7 +20,7 @@ STATIC = [name for name in meter_maps.names() if meter_maps.load(name).scheme ==
 @pytest.mark.parametrize("name", STATIC)
 def test_the_evidence_alone_gives_the_same_values(name: str, overhead_bytes: int) -> None:
     meter_map = meter_maps.load(name)
-    meter = Meter(MeterConfig("m", meter_map, 1), Guard(meter_map.timeout_ms), overhead_bytes)
+    meter = Meter(MeterConfig("m", meter_map, 1), Guard(), overhead_bytes)
     dice = random.Random(name)
     blocks = [Block(one.function, one.address, dice.randbytes(2 * one.count)) for one in meter.plan]
     readings = meter.readings(0, blocks, 1)
