@@ -37,6 +37,8 @@ MOST_CANDIDATES = 6
 _SETTLED = 2
 # A serial number of fewer characters is an accident of zeros and a letter.
 _SHORTEST_SERIAL = 4
+# What memory is filled with where there is nothing.
+_FILLING = frozenset({b"\0\0", b"\xff\xff", b"\x80\0", b"\x7f\xff"})
 _SUNSPEC = "sunspec"
 # The first parts of a rank.
 _AGAINST = 5
@@ -170,12 +172,14 @@ class _Read:
     Attributes:
         missing: registers that don't answer.
         places: (function, address) of the values that are not zero.
+        varied: whether its words are more than a pattern that a device fills its memory with.
     """
 
     lead: _Lead
     like: Likeness
     missing: int
     places: frozenset[tuple[int, int]]
+    varied: bool
     rank: tuple[object, ...]
 
 
@@ -373,7 +377,8 @@ def _whole(registers: Registers, lead: _Lead, rtu: bool) -> _Read:
     rank = (*against, elsewhere, -like.good, -like.present, -len(meter_map.registers), meter_map.name)
     where = {(each.point, each.key): (each.function, each.address) for each in meter_map.registers}
     places = frozenset(where[each.point, each.key] for each in decoded if each.value and each.value.mantissa)
-    return _Read(lead, like, missing, places, rank)
+    words = {block.words[at : at + 2] for block in blocks for at in range(0, len(block.words), 2)}
+    return _Read(lead, like, missing, places, len(words - _FILLING) > 1, rank)
 
 
 def _blocks(registers: Registers, request: Request, meter_map: MeterMap, pause_s: float) -> Iterator[Block]:
@@ -396,7 +401,7 @@ def _worth_it(each: _Read) -> bool:
     if each.lead.level == 1:
         return each.missing < whole and each.like.bad <= each.like.good
     if each.lead.level == 3:
-        return each.missing == 0 and each.like.bad == 0 and each.like.present > 1
+        return each.missing == 0 and each.like.bad == 0 and each.like.present > 1 and each.varied
     return each.like.good > 0 and 8 * each.like.bad <= each.like.good and 2 * each.missing <= whole
 
 

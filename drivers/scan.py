@@ -30,6 +30,7 @@ from drivers.modbus import (
     TcpEndpoint,
     Timeout,
     Wire,
+    WrongAnswer,
 )
 from drivers.plan import Request
 from drivers.recognise import Candidate, recognise
@@ -229,10 +230,9 @@ class Scanner:
                 self._recognise(ask.place, ask.unit, heard)
             elif heard.outcome is Outcome.NOBODY:
                 agenda.done.add(key)
-            if heard.stray or heard.outcome is Outcome.DAMAGED:
-                self._ask_again(ask, request)
-            if key in agenda.done:
-                return
+            hopeless = (heard.stray or heard.outcome is Outcome.DAMAGED) and self._ask_again(ask, request)
+            if hopeless or key in agenda.done:
+                break
             if heard.outcome is Outcome.SILENCE:
                 self._before.append((ask.unit, request))
         agenda.done.add(key)
@@ -275,34 +275,47 @@ class Scanner:
         elif not self._wire.open(CONNECT_S):
             self._drop(self._place, f"{self._wire.endpoint}: no connection after {CONNECT_S:g} s")
 
-    def _ask_again(self, ask: Ask, request: Request) -> None:
-        """Something came that is not the answer: the last few units again, with patience."""
+    def _ask_again(self, ask: Ask, request: Request) -> bool:
+        """Something came that is not the answer: the last few units again, with patience.
+
+        Returns:
+            Whether this unit's answer is damaged time and again.
+        """
         place, agenda = ask.place, self.scan.agenda
         current = (ask.unit, request)
         patient = self._futile[place] < MOST_FUTILE
-        suspects = list(dict.fromkeys((*self._before, current))) if patient else [current]
+        suspects = [*reversed(self._before), current] if patient else [current]
         self._before.clear()
-        answered = False
+        answered = hopeless = False
         for unit, suspect in suspects:
+            if answered and (unit, suspect) != current:
+                continue  # it was one before this one
             if (place, unit) in agenda.done and any(self._is(each, place, unit) for each in self.scan.found):
                 continue
             timeout_s = PATIENT_S if patient else self._patience[place].timeout_s(suspect)
             heard = self._asked_calmly(place, unit, suspect, timeout_s)
+            if heard is not None and heard.outcome is Outcome.ANSWER and patient:
+                # That may have been its answer to the question before: only the next one says how slow it is.
+                heard = self._asked_calmly(place, unit, suspect, PATIENT_S, PATIENT_S) or heard
             if heard is None:
-                return
+                return False
             answered = answered or heard.outcome in (Outcome.ANSWER, Outcome.NOBODY)
             if heard.outcome is Outcome.ANSWER:
                 self._recognise(place, unit, heard)
             elif heard.outcome is Outcome.DAMAGED and unit == ask.unit:
+                hopeless = True
                 self.scan.hint(f"{self._where(place)}: unit {unit}: {DAMAGED_WORDS}")
         if not answered:
             self._futile[place] += 1
             agenda.noisy.add(place)
+        return hopeless
 
-    def _asked_calmly(self, place: int, unit: int, request: Request, timeout_s: float) -> Heard | None:
+    def _asked_calmly(
+        self, place: int, unit: int, request: Request, timeout_s: float, quiet_s: float = 0.0
+    ) -> Heard | None:
         """Asks once the line is quiet; None when it is gone."""
         assert self._wire is not None
-        self._wire.drain(self._patience[place].timeout_s(FIRST))
+        self._wire.drain(quiet_s or self._patience[place].timeout_s(FIRST))
         if not self._opened(place):
             return None
         heard = self._probe(unit, request, timeout_s)
@@ -331,6 +344,9 @@ class Scanner:
                 return wire.read(unit, request, timeout_s)
             except ExceptionAnswer:
                 raise
+            except WrongAnswer:  # a damaged answer must not make another model of it: once more
+                wire.drain(timeout_s)
+                return wire.read(unit, request, timeout_s)
             except ModbusError:
                 wire.drain(timeout_s)  # its late answer must not be the next one's
                 raise

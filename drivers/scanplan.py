@@ -31,6 +31,8 @@ SHORTEST_SILENCE_TCP_S = 0.2
 LONGEST_SILENCE_TCP_S = 0.34
 # How much longer than the slowest device so far the next one may take.
 MARGIN = 4
+# And once one was late, when four times as long would be an hour.
+LATE_MARGIN = 2
 # Nothing that was late changes the pace beyond this: a scan that waits longer for each id takes an hour.
 LATEST_S = 1.5
 # RTU inside TCP hides the speed of the line behind it: the slowest usual one, with its bits a character.
@@ -216,9 +218,10 @@ class Patience:
     def learn(self, thought_s: float) -> None:
         """A device took that long to think."""
         self._slowest_s = max(self._slowest_s, thought_s)
-        wanted_s = MARGIN * self._slowest_s
-        late = self._slowest_s > self._most_s
-        self.silence_s = min(wanted_s, LATEST_S) if late else max(self._least_s, min(wanted_s, self._most_s))
+        if self._slowest_s > self._most_s:
+            self.silence_s = min(LATE_MARGIN * self._slowest_s, LATEST_S)
+        else:
+            self.silence_s = max(self._least_s, min(MARGIN * self._slowest_s, self._most_s))
 
     def needed_s(self, asks: Iterable[Ask]) -> float:
         """Seconds for asking units of this place that are all silent."""
