@@ -17,7 +17,7 @@ from bench.options import show, small
 from bench.report import Table
 from drivers.bus import Bus, MeterConfig
 from drivers.decode import decode, values
-from drivers.map import MeterMap, load, names
+from drivers.map import MeterMap
 from drivers.modbus import TcpEndpoint, Wire
 from drivers.plan import TCP_OVERHEAD_BYTES, Request, plan
 from drivers.reading import Block
@@ -27,10 +27,9 @@ _PICTURES = 16
 _TIMEOUT_S = 3.0
 
 
-def decoding(rounds: int, calls: int) -> Table:
+def decoding(rounds: int, calls: int, everything: bool) -> Table:
     """Planning once, decoding every slot."""
-    maps = {"SDM630, its 12 main quantities": sample.sdm630_main()}
-    maps |= {name: one for name in names() if (one := load(name)).scheme == "registers"}
+    maps = {"SDM630, its 12 main quantities": sample.sdm630_main(), **dict(sample.catalogue(everything))}
     rows = []
     for name, meter_map in maps.items():
         found = clock.compare(
@@ -136,11 +135,12 @@ def _by_bus(bus: Bus) -> Callable[[], None]:
 @click.command("decode", help=__doc__)
 @click.option("--rounds", default=100, show_default=True, help="Rounds in which the candidates take turns.")
 @click.option("--calls", default=20, show_default=True, help="Calls of each in a round.")
+@click.option("--all", "everything", is_flag=True, help="Decoding of the whole catalogue.")
 @small
-def command(rounds: int, calls: int, tiny: bool) -> None:
+def command(rounds: int, calls: int, everything: bool, tiny: bool) -> None:
     if tiny:
         rounds, calls = 2, 2
-    show([decoding(rounds, calls), reading(rounds, calls)])
+    show([decoding(rounds, calls, everything), reading(rounds, calls)])
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from drivers.guard import Guard
-from drivers.map import MeterMap, load
+from drivers.map import MeterMap, load, names
 from drivers.meter import Meter, MeterConfig
 from drivers.obis import BY_KEY
 from drivers.plan import TCP_OVERHEAD_BYTES, Request
@@ -38,6 +38,8 @@ MAIN_QUANTITIES = (
 )
 """The twelve that a bill and a technician ask for first."""
 
+_ABOUT_TWELVE = range(11, 14)
+
 # Millionths of the unit, in the magnitude of a house that draws some 5 kW.
 _TYPICAL = {
     "V": 230_174_321,
@@ -52,6 +54,14 @@ _TYPICAL = {
     "1": 962_413,
     "%": 71_000_000,
 }
+
+
+def catalogue(everything: bool) -> Iterator[tuple[str, MeterMap]]:
+    """Maps with fixed registers, by name: those of about twelve quantities, or all of them."""
+    for name in names():
+        meter_map = load(name)
+        if meter_map.scheme == "registers" and (everything or len(meter_map.registers) in _ABOUT_TWELVE):
+            yield name, meter_map
 
 
 def sdm630_main() -> MeterMap:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from bench import clock, sample
 from bench.options import show, small
 from bench.report import Table, verdict
-from drivers.map import MeterMap, load, names
+from drivers.map import MeterMap
 from drivers.plan import RTU_OVERHEAD_BYTES, TCP_OVERHEAD_BYTES
 from drivers.reading import Reading
 from signer.chain import Chain
@@ -68,15 +68,12 @@ def cost(rounds: int, calls: int) -> Table:
     )
 
 
-def sizes() -> Table:
-    """Bytes of one statement: the twelve main quantities of an SDM630, then whole models of the catalogue."""
+def sizes(everything: bool) -> Table:
+    """Bytes of one statement: the twelve main quantities of an SDM630, then whole models of about twelve, or all."""
     made = chain(ec.generate_private_key(ec.SECP256R1()))
     main = sample.sdm630_main()
     rows = [_size_row(made, "SDM630, its 12 main quantities", main, True)]
-    for name in names():
-        meter_map = load(name)
-        if meter_map.scheme == "registers":
-            rows.append(_size_row(made, name, meter_map, False))
+    rows += [_size_row(made, name, meter_map, False) for name, meter_map in sample.catalogue(everything)]
     return Table(
         "Bytes of one statement",
         ("meter", "quantities", "words, TCP", "bytes, TCP", "words, RTU", "bytes, RTU", "without words", "goal"),
@@ -113,11 +110,12 @@ def _size(made: Chain, reading: Reading) -> int:
 @click.command("sign", help=__doc__)
 @click.option("--rounds", default=200, show_default=True, help="Rounds in which the candidates take turns.")
 @click.option("--calls", default=50, show_default=True, help="Calls of each in a round.")
+@click.option("--all", "everything", is_flag=True, help="Sizes of the whole catalogue.")
 @small
-def command(rounds: int, calls: int, tiny: bool) -> None:
+def command(rounds: int, calls: int, everything: bool, tiny: bool) -> None:
     if tiny:
         rounds, calls = 3, 2
-    show([cost(rounds, calls), sizes()])
+    show([cost(rounds, calls), sizes(everything)])
 
 
 if __name__ == "__main__":
