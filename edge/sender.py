@@ -148,12 +148,12 @@ class Sender:
         if self._agreed != head.stream:
             return self._ask(self._uplink, head)
         self._keep_late(self._uplink.late())
-        batch = self._next()
+        batch = self._next(head)
         if batch is None:
             return _LOOK_S
         return self._deliver(self._uplink, batch)
 
-    def _next(self) -> Batch | None:
+    def _next(self, head: Head) -> Batch | None:
         """What to send now: what an organisation lacks, a full batch, or what was collected long enough."""
         if self._resend_from is not None:
             batch = self._spool.batch_at(self._resend_from)
@@ -162,7 +162,7 @@ class Sender:
             self._resend_from = None
         first, cut = self._spool.next_uncommitted()
         early = time.monotonic() - self._sent_s < self._send_every_s
-        if not cut and early and self._spool.counts().stored - first < _WORTH_SENDING:
+        if not cut and early and head.seq + 1 - first < _WORTH_SENDING:
             return None
         return self._spool.next_batch(batches.MAX_STATEMENTS, self._max_bytes, self._skip_to)
 

@@ -119,7 +119,11 @@ class Demo:
         self._pass(self.times.without_gateway)
         victim.start()
         self.view.say(f"{victim.name} is started again")
-        again = self._until(lambda: self._boots(lookout) > boots, "its boot statement")
+        points = len(lookout.points)
+        again = self._until(
+            lambda: self._boots(lookout) > boots and len(self._all(lookout, Kind.GAP)) >= points,
+            "its boot statement, and a gap for each of its measuring points",
+        )
         missing = sum(claims.body[13][4] for claims in self._all(lookout, Kind.GAP))
         self._check(again, f"it went on in the same chain; what it missed is signed: {missing} readings in gaps")
 
