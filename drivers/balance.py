@@ -101,7 +101,7 @@ def _judged(balance: Balance, window: Window, numbers: Sequence[int], now: int) 
     if size < max(_LEAST_NWH, _STEPS * balance.step):
         return window if now - window.since < _LONGEST_MS else after
     if size * HOUR_MS < LEAST_NW * (now - window.since):
-        return after._replace(verdict=None)
+        return after
     energy = taken - given
     if 2 * abs(energy - net) <= size + 4 * balance.step:
         return after._replace(bad=0, verdict=None)

@@ -2,8 +2,8 @@
 
 Rules
 - A finding counts when it has come in enough readings one after the other, for long enough; before that it is nothing.
-- One event when it begins. It ends after a calm of a quarter of an hour and three readings; only then it can begin
-  again.
+- One event when it begins. It can begin again after a calm of three readings and a quarter of an hour; of a whole day
+  where nights are calm by themselves, because nothing flows.
 - A value is flagged in the readings in which something is found against it, and in no other.
 """
 
@@ -17,6 +17,8 @@ from drivers.reading import Quality
 
 CALM_MS, CALM_READINGS = 900_000, 3
 """How long nothing must be found for something to be over; a settlement period, at any cadence."""
+
+_DAY_MS = 86_400_000
 
 
 class EventCode(IntEnum):
@@ -41,6 +43,7 @@ class Rule(NamedTuple):
         quality: bits of a value it speaks against.
         readings: how many of them, one after the other, make it true.
         lasting_ms: how long it lasts then, at least.
+        calm_ms: after so long without it, it may begin again.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Rule(NamedTuple):
     quality: Quality
     readings: int = 1
     lasting_ms: int = 0
+    calm_ms: int = CALM_MS
 
 
 _Q = Quality
@@ -62,12 +66,12 @@ JUMP = Rule("jump", EventCode.JUMP_ABOVE_RATING, _Q.QUESTIONABLE | _Q.OUT_OF_RAN
 # A meter's registers need not be of one instant, and a load may change between two of them: three readings are no
 # coincidence.
 APPARENT = Rule("apparent", None, _Q.INCONSISTENT, readings=3)
-PHASES = Rule("phases", EventCode.PHASES_SWAPPED, _Q.INCONSISTENT, readings=3)
+PHASES = Rule("phases", EventCode.PHASES_SWAPPED, _Q.INCONSISTENT, readings=3, calm_ms=_DAY_MS)
 # Four readings that are equal in every digit, over ten minutes: devices refresh once a minute at the slowest.
 FROZEN = Rule("frozen", EventCode.FROZEN, _Q.OLD_DATA, readings=4, lasting_ms=600_000)
 # How long it takes is in the rules themselves: drivers.balance, and the state of the directions.
-SIGN = Rule("sign", EventCode.SIGN_AGAINST_ROLE, _Q.INCONSISTENT)
-ENERGY = Rule("energy", EventCode.ENERGY_AGAINST_POWER, _Q.INCONSISTENT)
+SIGN = Rule("sign", EventCode.SIGN_AGAINST_ROLE, _Q.INCONSISTENT, calm_ms=_DAY_MS)
+ENERGY = Rule("energy", EventCode.ENERGY_AGAINST_POWER, _Q.INCONSISTENT, calm_ms=_DAY_MS)
 
 
 class Finding(NamedTuple):
@@ -117,6 +121,10 @@ class Standing(NamedTuple):
     calm: int
     counts: bool
 
+    def is_seen(self, now: int) -> bool:
+        """Whether it counts, and is not over for people who look now."""
+        return self.counts and (self.calm < CALM_READINGS or now - self.seen < CALM_MS)
+
 
 def settle(
     standing: Sequence[Standing], findings: Sequence[Finding], now: int
@@ -128,7 +136,7 @@ def settle(
         finding = found.pop((one.rule.name, one.key), None)
         if finding is None:
             calm = one.calm + 1
-            if one.counts and (calm < CALM_READINGS or now - one.seen < CALM_MS):
+            if one.counts and (calm < CALM_READINGS or now - one.seen < one.rule.calm_ms):
                 after.append(one._replace(calm=calm))
             continue
         if not one.counts:

@@ -80,7 +80,7 @@ class State(NamedTuple):
 
     def troubles(self) -> tuple[str, ...]:
         """What stands, in words, the newest first."""
-        counting = sorted((one for one in self.standing if one.counts), key=lambda one: -one.since)
+        counting = sorted((one for one in self.standing if one.is_seen(self.now)), key=lambda one: -one.since)
         return tuple(one.words for one in counting)
 
 

@@ -370,6 +370,12 @@ class TestCounters:
         site.take({ENERGY: 5_300_000}, 10 * MINUTE)
         assert site.codes == [findings.EventCode.JUMP_ABOVE_RATING]
 
+    def test_what_stands_still_does_not_save_up(self) -> None:
+        """No device counts up more than an hour at once: 63 A for an hour are 43 kWh."""
+        still = [5_000_000] * 600
+        assert counting(counter(), *still, 5_060_000).codes == []
+        assert counting(counter(), *still, 5_070_000).codes == [findings.EventCode.JUMP_ABOVE_RATING]
+
     def test_a_net_energy_goes_both_ways(self) -> None:
         name = ("active_energy_net", "total")
         site = Site(Plan(meter(register(*name, "s32", (1, 0))), limits=HOUSE))
@@ -388,6 +394,11 @@ class TestWhatBelongsTogether:
         assert site.codes == [findings.EventCode.PHASES_SWAPPED]
         assert site.flags() == {(name, "L1"): Q.INCONSISTENT for name in ("active_power", "voltage", "current")}
         assert "currents of L2 L1 L3" in site.events[0].words or "currents of L2 L3 L1" in site.events[0].words
+
+    @pytest.mark.parametrize(("amperes", "fits"), [(3.7, True), (3.2, False)])
+    def test_a_power_that_its_current_cannot_give(self, amperes: float, fits: bool) -> None:
+        """900 W at 230 V are 3.9 A; a tenth and 15 W may be the meter's."""
+        assert (healthy().run(3, changes={("current", "L1"): amperes}).codes == []) == fits
 
     def test_phases_that_do_not_add_up(self) -> None:
         site = healthy().run(3, changes={("active_power", "L3"): 200})
@@ -527,6 +538,14 @@ class TestEnergyAgainstPower:
         assert site.flags() == {}
         assert len(site.events) == wrong
 
+    def test_one_wrong_hour_says_nothing(self) -> None:
+        site = Site(watts=(600.0, 600.0, 600.0))
+        energy = 5_000_000.0
+        for minute in range(600):
+            energy += 30 if minute // 61 % 2 else 3
+            site.read(MINUTE, {ENERGY: int(energy)}, grow=False)
+        assert site.codes == []
+
     def test_too_little_says_nothing(self) -> None:
         assert self.run(0.0, hours=30, watts=10.0).codes == []
 
@@ -540,22 +559,33 @@ class TestEnergyAgainstPower:
             site.read(MINUTE, {ENERGY: int(energies[0]), ("active_energy_export", "total"): int(energies[1])})
         assert site.codes == []
 
+    OUT, MADE = ("active_power_export", "total"), ("active_energy_export", "total")
+
+    def inverter(self) -> Site:
+        """One that measures its own generation."""
+        registers = (register(*self.OUT), register(*self.MADE, "u32", (1, 0)))
+        named = [replace(one, quantity=one.quantity.replace("export", "generation")) for one in registers]
+        return Site(Plan(meter(*named, kind="inverter"), role=2, limits=HOUSE))
+
     def test_a_battery_behind_the_inverter(self) -> None:
         """The sun's energy by day, the battery's power by night."""
-        out, made = ("active_power_export", "total"), ("active_energy_export", "total")
-        site = Site(Plan(meter(register(*out), register(*made, "u32", (1, 0)), kind="inverter"), role=2, limits=HOUSE))
-        point = replace(meter(register(*out), register(*made, "u32", (1, 0)), kind="inverter"))
-        generation = tuple(
-            replace(one, quantity=one.quantity.replace("export", "generation")) for one in point.registers
-        )
-        site.plan = Plan(replace(point, registers=generation), role=2, limits=HOUSE)
-        energy = 1000.0
-        for minute in range(12 * 24 * 60 // 5):
-            hour = minute * 5 // 60 % 24
-            sun = 3000 if 9 <= hour < 15 else 0
-            energy += sun / 12
-            site.take({out: 1500 if 9 <= hour < 21 else 0, made: int(energy)}, 5 * MINUTE)
+        site, energy = self.inverter(), 1000.0
+        for minute in range(8 * 24 * 60):
+            hour = minute // 60 % 24
+            energy += 50 if 9 <= hour < 15 else 0
+            site.take({self.OUT: 1500 if 9 <= hour < 21 else 0, self.MADE: int(energy)}, MINUTE)
         assert site.codes == []
+
+    @pytest.mark.parametrize(("factor", "planted"), [(10.0, True), (0.2, True), (1.0, False)])
+    def test_an_inverter_that_says_nothing_at_night(self, factor: float, planted: bool) -> None:
+        site, energy = self.inverter(), 1000.0
+        for minute in range(9 * 24 * 12):
+            hour = minute // 12 % 24
+            sun = 600 * min(hour - 6, 18 - hour) + 20 if 6 <= hour <= 18 else None
+            energy += factor * (sun or 0) / 12
+            said = {self.MADE: int(energy)}
+            site.take(said if sun is None else {**said, self.OUT: sun}, 5 * MINUTE)
+        assert site.codes == [findings.EventCode.ENERGY_AGAINST_POWER] * planted
 
 
 class TestWhenItIsSaid:
@@ -579,6 +609,24 @@ class TestWhenItIsSaid:
             site.run(calm, cadence_ms)
             assert not site.state.troubles()
         assert site.codes == [findings.EventCode.JUMP_ABOVE_RATING] * 2
+
+    @pytest.mark.parametrize(("cadence_ms", "calm"), [(MINUTE, 13), (15 * MINUTE, 2)])
+    def test_a_calm_is_a_quarter_of_an_hour_and_three_readings(self, cadence_ms: int, calm: int) -> None:
+        site = healthy()
+        for _ in range(3):
+            site.run(1, cadence_ms, {POWER: 10**6}).run(calm, cadence_ms)
+        assert len(site.codes) == 1
+
+    def test_nights_are_no_end_of_it(self) -> None:
+        """A generator with the wrong sign, and one phase of another's current: one event each in a week."""
+        site = Site(Plan(full(), role=2, limits=HOUSE))
+        for quarter in range(7 * 96):
+            day = 28 <= quarter % 96 < 72
+            site.watts = (900.0, 900.0, 900.0) if day else (0.0, 0.0, 0.0)
+            site.run(1, 15 * MINUTE, {("current", "L1"): 1.0} if day else None)
+            if quarter % 96 == 80:
+                assert not site.state.troubles(), "who looks at night sees that nothing is wrong now"
+        assert sorted(site.codes) == [findings.EventCode.PHASES_SWAPPED, findings.EventCode.SIGN_AGAINST_ROLE]
 
     def test_a_reading_without_values_is_no_calm(self) -> None:
         site = healthy().run(1, changes={POWER: 10**6})
