@@ -144,13 +144,16 @@ class Scanner:
         wire: Callable[[Endpoint], Wire] = Wire,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        patient_s: float = PATIENT_S,
     ) -> None:
+        """`patient_s`: how long a unit that may have been late is given."""
         self.scan = scan
         self.doing = ""
         self._maps = maps
         self._new_wire = wire
         self._monotonic = monotonic
         self._sleep = sleep
+        self._patient_s = patient_s
         self._place = -1
         self._wire: Wire | None = None
         self._patience = [Patience(place.endpoint) for place in scan.agenda.places]
@@ -292,11 +295,11 @@ class Scanner:
                 continue  # it was one before this one
             if (place, unit) in agenda.done and any(self._is(each, place, unit) for each in self.scan.found):
                 continue
-            timeout_s = PATIENT_S if patient else self._patience[place].timeout_s(suspect)
+            timeout_s = self._patient_s if patient else self._patience[place].timeout_s(suspect)
             heard = self._asked_calmly(place, unit, suspect, timeout_s)
             if heard is not None and heard.outcome is Outcome.ANSWER and patient:
                 # That may have been its answer to the question before: only the next one says how slow it is.
-                heard = self._asked_calmly(place, unit, suspect, PATIENT_S, PATIENT_S) or heard
+                heard = self._asked_calmly(place, unit, suspect, self._patient_s, self._patient_s) or heard
             if heard is None:
                 return False
             answered = answered or heard.outcome in (Outcome.ANSWER, Outcome.NOBODY)
