@@ -16,6 +16,7 @@ demo: setup ## the main job on embedded parts, about a minute
 	@$(BIN)/python -m hw_sim.demo
 
 test: setup ## all tests but the long campaigns, under five minutes
+	@scripts/debian.sh mosquitto mbpoll strace
 	@scripts/mosquitto.sh --prepare
 	@$(BIN)/python -m pytest -m "not soak"
 
