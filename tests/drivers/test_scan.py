@@ -187,8 +187,9 @@ def reader(one: MapDevice, turn: Callable[[bytes], bytes] = bytes) -> Ask:
     return read
 
 
-def recognised(one: MapDevice, rtu: bool = True) -> tuple[Candidate, ...]:
-    return recognise(reader(one), MAPS, rtu)
+@lru_cache(maxsize=200)
+def recognised(one: MapDevice) -> tuple[Candidate, ...]:
+    return recognise(reader(one), MAPS, rtu=True)
 
 
 def _names(candidates: Sequence[Candidate]) -> list[str]:
