@@ -103,13 +103,13 @@ def lies(mallory: Mallory, batch: Batch, elsewhere: bytes) -> dict[str, tuple[by
     return answers
 
 
-def check_nothing_settled(home: Home, committed: int, pruned: int) -> None:
+def check_nothing_settled(home: Home) -> None:
     """Everything is where it was, although there is reason to prune."""
     counts = home.counts()
-    assert (counts.committed, counts.used_bytes > 0.7 * BUDGET_BYTES) == (committed, True)
+    assert (counts.committed, counts.used_bytes > 0.7 * BUDGET_BYTES) == (0, True)
     with home.reading() as reader:
-        assert len(list(reader.pruned(1))) == pruned
-        assert sum(parse(data).organisation == MALLORY for data in reader.receipts()) == bool(committed)
+        assert list(reader.pruned(1)) == []
+        assert MALLORY not in {parse(data).organisation for data in reader.receipts()}
 
 
 def test_false_receipts_are_alarms_and_settle_nothing(street: Town, mallory: Mallory, victim: Home) -> None:
@@ -124,7 +124,8 @@ def test_false_receipts_are_alarms_and_settle_nothing(street: Town, mallory: Mal
         victim.says(f"{MALLORY} sent a receipt that does not count: ", words)
     for words in answers:
         victim.alarm(f"{MALLORY} sent a receipt that does not count: ", words, "try: ask MalloryMSP")
-    check_nothing_settled(victim, 0, 0)
+    victim.stores(3)  # one a second, and once a second it would prune
+    check_nothing_settled(victim)
 
     good = mallory.receipt("victim", first, 7)
     mallory.say("victim", "receipt", good, first.root)
@@ -137,9 +138,10 @@ def test_false_receipts_are_alarms_and_settle_nothing(street: Town, mallory: Mal
     victim.alarm(f"old: is for {first.root.hex()[:16]} and came as the answer to {second.root.hex()[:16]}")
     mallory.say("victim", "receipt", mallory.receipt("victim", second, 6), second.root)
     victim.alarm("block: block 6 is below 7, seen before")
+    victim.stores(3)
     with victim.reading() as reader:
-        pruned = list(reader.pruned(1))
-    check_nothing_settled(victim, first.count, len(pruned))
+        assert max(seq for seq, _ in reader.pruned(1)) < first.count
+    assert victim.counts().committed == first.count
 
     mallory.say("victim", "receipt", mallory.receipt("victim", second, 8), second.root)
     victim.until(lambda: victim.counts().committed >= first.count + second.count)
