@@ -11,6 +11,7 @@ Rules
 - A step of the clock is said before anything that carries the new time.
 - Past 80 % of the disk budget the cadence falls, at 100 % and on a full disk reading stops; both are said.
 - A stream that the ledgers contradict is left, and what they lack is said again in the new one before anything else.
+- What a technician's command asks for (edge.requests) is said within a second, once.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from edge.database import SpoolFull
 from edge.host import Clock, StepWatch, boot_id, software_digest
 from edge.identity import Identity
 from edge.reader import Described, Lost, Taken
+from edge.requests import Begun, Desk
 from edge.spool import Position, Process, Spool
 from edge.state import LOG, Cadence, Pulse, State, words_of
 from edge.succession import Succession
@@ -100,6 +102,7 @@ class _Group:
     descriptors: dict[str, Descriptor] = field(default_factory=dict)
     maps: list[MeterMap] = field(default_factory=list)
     begun: set[str] = field(default_factory=set)  # points whose first reading of this run is among it
+    fulfilled: list[tuple[Begun, list[Statement]]] = field(default_factory=list)
 
 
 class Writer:
@@ -130,6 +133,8 @@ class Writer:
         self._why = dict.fromkeys(spool.positions, GapReason.NOT_RUNNING)  # for the next hole of a point
         self._owed: list[Described] = []  # descriptions of a transaction that failed
         self._succession = Succession(spool, self._chain, identity.certificates)
+        self._desk = Desk(config.spool, state.alarms.note)
+        self._subs = frozenset(sub for bus in config.buses for meter in bus.meters for sub in meter.subs)
         self._full_since_s: float | None = None
         self._events: list[str] = []  # on the disk budget, not yet said
         self._dropped = 0  # readings that the buses had lost a second ago
@@ -198,7 +203,7 @@ class Writer:
             self._keep_budget()
             self._watch_the_queue()
         if self._full_since_s is None or time.monotonic() - self._full_since_s > _RETRY_FULL_S:
-            self._write(items)
+            self._write([*items, *self._orders()] if ticks else items)
         else:
             self._owe(items)
         for stream in streams:
@@ -225,6 +230,11 @@ class Writer:
             self._full_since_s = None
             self._state.alarms.clear("disk", "there is room again")
             self._resume(Cadence.NORMAL)
+
+    def _orders(self) -> list[Begun]:
+        """What technicians ask for."""
+        head = self._spool.head
+        return self._desk.orders(self._spool, head, self._descriptors, self._subs) if head else []
 
     def _owe(self, items: Sequence[object]) -> None:
         """Readings are lost and will be a gap; descriptions are said as soon as there is room."""
@@ -255,9 +265,25 @@ class Writer:
                     for sub in item.meter.subs:
                         if sub in self._descriptors or sub in group.descriptors:
                             self._cover(group, sub, item.until_ms, GapReason(item.cause), item.instant)
+                case Begun():
+                    self._fulfil(group, item)
                 case Tick():
                     self._say_step(item.instant, group.made)
         return group
+
+    def _fulfil(self, group: _Group, begun: Begun) -> None:
+        """Say what a technician's order asks for."""
+        instant = self._clock.now()
+        self._say_step(instant, group.made)
+        head = self._chain.head
+        try:
+            made = begun.order.say(self._chain, instant, {**self._descriptors, **group.descriptors})
+        except ValueError as error:
+            self._chain.head = head
+            self._desk.refuse(begun, str(error))
+            return
+        group.made += made
+        group.fulfilled.append((begun, made))
 
     def _reading(self, group: _Group, reading: Reading, instant: Instant) -> None:
         sub = reading.sub
@@ -342,6 +368,9 @@ class Writer:
         self._descriptors.update(group.descriptors)
         for sub in group.begun:
             self._why.pop(sub, None)
+        for begun, said in group.fulfilled:
+            assert self._spool.head is not None
+            self._desk.fulfilled(begun, self._spool.head.stream, said)
         self._owed.clear()
         self._events.clear()
 
