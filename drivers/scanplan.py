@@ -23,6 +23,8 @@ from drivers.plan import Request, request_time_s
 
 # What a technician waits for at most, for every id at one setting of a line; a little is left for slow machines.
 FULL_SCAN_S = 85.0
+# Likely ids are asked twice; there are some 20.
+MOST_LIKELY = 25
 # Meters think for 5 to 100 ms; their documents promise 200 to 500, and what is late is noticed (drivers.scan).
 LONGEST_SILENCE_S = 0.25
 SHORTEST_SILENCE_S = 0.1
@@ -71,6 +73,12 @@ class Place:
     first: tuple[int, ...]
     likely: tuple[int, ...]
     rest: tuple[int, ...]
+
+    @property
+    def full_s(self) -> float:
+        """Seconds that all of them take while they are silent: the likely ones are asked twice."""
+        questions = 2 * len(self.first + self.likely) + len(self.rest)
+        return questions * Patience(self.endpoint).timeout_s(FIRST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +210,7 @@ class Patience:
             self._baud, self._bits = HIDDEN_LINE
         self._least_s = SHORTEST_SILENCE_S if isinstance(endpoint, SerialEndpoint) else SHORTEST_SILENCE_TCP_S
         most_s = LONGEST_SILENCE_S if isinstance(endpoint, SerialEndpoint) else LONGEST_SILENCE_TCP_S
-        affordable_s = FULL_SCAN_S / len(RTU_UNITS) - self.travel_s(FIRST)
+        affordable_s = FULL_SCAN_S / (len(RTU_UNITS) + MOST_LIKELY) - self.travel_s(FIRST)
         self._most_s = max(self._least_s, min(most_s, affordable_s))
         self._slowest_s = 0.0
         self.silence_s = self._most_s

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 
 from drivers.line import SerialEndpoint
 from drivers.scan import Found, Scanner, where
-from drivers.scanplan import FIRST, RTU_UNITS, Patience
 from edge.cli import table
 
 Tell = Callable[[], None]
@@ -34,15 +33,18 @@ def shown(scanner: Scanner, quiet: bool) -> Iterator[Tell]:
 
 
 def ahead(scanner: Scanner) -> str:
-    """What lies ahead: ``11 settings of /dev/tty: 52 s while nobody answers; all 247 unit ids of one take 68 s``."""
+    """What lies ahead: ``11 settings of /dev/tty: 52 s while nobody answers; 247 unit ids of one take 73 s``."""
     places = scanner.scan.agenda.places
     endpoint = places[0].endpoint
     serial = isinstance(endpoint, SerialEndpoint)
     what = table.some(len(places), "setting" if serial else "host and port")
     what = f"{what} of {endpoint.path}" if isinstance(endpoint, SerialEndpoint) else f"{what}, first {endpoint}"
     words = f"{what}: {table.age(scanner.left_s())} while nobody answers"
-    every_s = max(len(RTU_UNITS) * Patience(place.endpoint).timeout_s(FIRST) for place in places)
-    return f"{words}; all {len(RTU_UNITS)} unit ids of one take {table.age(every_s)} at most"
+    most = max(places, key=lambda place: place.full_s)
+    count = len(most.first + most.likely + most.rest)
+    return (
+        f"{words}; {table.some(count, 'unit id')} of one {'takes' if count == 1 else 'take'} {table.age(most.full_s)}"
+    )
 
 
 def line(found: Found) -> str:
