@@ -573,7 +573,7 @@ class TestEnergyAgainstPower:
         for minute in range(8 * 24 * 60):
             hour = minute // 60 % 24
             energy += 50 if 9 <= hour < 15 else 0
-            site.take({self.OUT: 1500 if 9 <= hour < 21 else 0, self.MADE: int(energy)}, MINUTE)
+            site.take({self.OUT: 1500 + minute % 5 if 9 <= hour < 21 else 0, self.MADE: int(energy)}, MINUTE)
         assert site.codes == []
 
     @pytest.mark.parametrize(("factor", "planted"), [(10.0, True), (0.2, True), (1.0, False)])
