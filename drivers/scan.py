@@ -14,6 +14,7 @@ Rules
 
 from __future__ import annotations
 
+import termios
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -165,7 +166,8 @@ class Scanner:
         """Asks everybody. `tell` is called after each step.
 
         Raises:
-            Disconnected: the serial port cannot be used. A host that cannot be reached is a hint instead.
+            Disconnected: the serial port cannot be used. A setting that it does not take, and a host that cannot be
+                reached, are in ``scan.unreached`` instead.
         """
         agenda = self.scan.agenda
         try:
@@ -210,9 +212,12 @@ class Scanner:
                 return True
             self._drop(index, f"{endpoint}: no connection after {CONNECT_S:g} s")
         except Disconnected as error:
-            if isinstance(endpoint, SerialEndpoint):
+            if isinstance(error.__cause__, (termios.error, ValueError)):  # the port is there, but not at this setting
+                self._drop(index, f"{where(endpoint)}: the port does not take this setting")
+            elif isinstance(endpoint, SerialEndpoint):
                 raise
-            self._drop(index, str(error))
+            else:
+                self._drop(index, str(error))
         return False
 
     def _drop(self, index: int, words: str) -> None:

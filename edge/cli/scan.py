@@ -200,9 +200,8 @@ def _nothing(scan: Scan, serial: bool, all_asked: bool) -> Refused:
 
     places = scan.agenda.places
     if len(scan.unreached) == len(places):
-        return Refused(
-            "; ".join(scan.unreached.values()), Exit.METER, "ping the host; Modbus TCP may have to be switched on"
-        )
+        tried = "other --baud and --parity" if serial else "ping the host; Modbus TCP may have to be switched on"
+        return Refused("; ".join(scan.unreached.values()), Exit.METER, tried)
     advice = [] if all_asked else ["--full: every unit id" + (" at every setting" if serial else "")]
     if serial:
         advice.append("the wiring: A and B swapped, both ends terminated, the meters under voltage")

@@ -214,16 +214,17 @@ def _device(found: Found) -> dict[str, object]:
 
 
 def _unreached(scan: Scan) -> Iterator[str]:
-    """Hosts none of whose ports could be reached."""
+    """Hosts none of whose ports could be reached, and settings that a serial port does not take."""
     places = scan.agenda.places
-    reached = {_host(place.endpoint) for index, place in enumerate(places) if index not in scan.unreached}
+    reached = {
+        place.endpoint.host
+        for index, place in enumerate(places)
+        if index not in scan.unreached and isinstance(place.endpoint, TcpEndpoint)
+    }
     for index, words in scan.unreached.items():
-        if _host(places[index].endpoint) not in reached:
+        endpoint = places[index].endpoint
+        if isinstance(endpoint, SerialEndpoint) or endpoint.host not in reached:
             yield words
-
-
-def _host(endpoint: Endpoint) -> str:
-    return endpoint.host if isinstance(endpoint, TcpEndpoint) else endpoint.path
 
 
 def _summary(result: Result) -> str:

@@ -11,7 +11,8 @@ import pytest
 
 from drivers.line import SerialEndpoint, TcpEndpoint
 from drivers.map import MeterMap, load, names
-from drivers.modbus import ExceptionAnswer, Timeout
+from drivers.modbus import Disconnected, ExceptionAnswer, Timeout
+from drivers.modbus import Wire as Client
 from drivers.plan import Request
 from drivers.recognise import LIKELY, POSSIBLE, SURE, Candidate, how_to_tell, recognise
 from drivers.scan import DAMAGED_WORDS, Found, Scan, Scanner
@@ -417,6 +418,29 @@ def test_nothing_is_invented_on_a_silent_line(wire: Wire) -> None:
     assert scan.found == []
     assert scan.hints == []
     assert scan.asked == port.counters["strangers"] == 4
+
+
+def test_a_setting_that_the_port_does_not_take_is_left_out(wire: Wire) -> None:
+    """A pseudo-terminal knows no parity; a newer C library says so when nothing else changes."""
+    port = wire.pty(None, stations((1, METER)), LineTiming(38400))
+    wire.start()
+    before = SerialEndpoint(port.path, 19200, "N", 1)
+    line = Client(before)
+    line.open()
+    line.close()
+    odd = Client(SerialEndpoint(port.path, 19200, "E", 1))
+    try:
+        odd.open()
+    except Disconnected:
+        pass
+    else:
+        odd.close()
+        pytest.skip("this C library does not say that a setting was not taken")
+    chosen = [(19200, "E", 1), (38400, "N", 1)]
+    scan = run(Agenda(serial_places(port.path, MAPS, chosen, (1,)), rest=True), FEW[:1])
+    assert models(scan) == {1: METER}
+    assert list(scan.unreached) == [0]
+    assert "does not take this setting" in scan.unreached[0]
 
 
 def test_a_refusal_is_an_answer(wire: Wire) -> None:
