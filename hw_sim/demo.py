@@ -116,7 +116,8 @@ class Demo:
         self.view.say(f"{victim.name} is killed with SIGKILL in the middle of its work", "=")
         boots = self._boots(lookout)
         victim.stop(signal.SIGKILL)
-        self._pass(self.times.without_gateway)
+        # Two slots begin meanwhile; the later one may still be read after the start, the earlier one is lost.
+        self._pass(max(self.times.without_gateway, 2 * PERIOD_S))
         victim.start()
         self.view.say(f"{victim.name} is started again")
         points = len(lookout.points)

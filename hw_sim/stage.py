@@ -12,6 +12,7 @@ Rules
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -29,6 +30,9 @@ from uplink import broker
 HOST = "127.0.0.1"
 ORGANISATIONS = ("ComunidadMSP", "DistribuidoraMSP")
 _MOSQUITTO = Path(__file__).parent.parent / "scripts" / "mosquitto.sh"
+# Below what the kernel gives to outgoing connections (from 32768 on): a broker that is away for a while finds its port
+# free when it comes back.
+_PORTS = range(20000, 32000)
 # A process that was asked to end gets this long before it is killed; a gateway commits what it has read.
 _GRACE_S = 10.0
 
@@ -207,11 +211,15 @@ def command(module: str) -> list[str]:
 
 
 def free_port() -> int:
-    """A TCP port that nothing listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nothing listened on a moment ago, and that no outgoing connection will be given."""
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
 
 
 def wait_for_port(port: int, patience_s: float = 10.0) -> None:
