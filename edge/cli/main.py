@@ -18,7 +18,20 @@ import click
 
 from edge.cli.exits import MEANING, Exit, code_of, say
 
-COMMANDS = ("run", "scan", "read", "decode", "maps", "status", "verify", "export", "keys", "config")
+COMMANDS = (
+    "run",
+    "scan",
+    "read",
+    "commission",
+    "replace",
+    "decode",
+    "maps",
+    "status",
+    "verify",
+    "export",
+    "keys",
+    "config",
+)
 
 
 class Commands(click.Group):

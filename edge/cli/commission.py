@@ -1,0 +1,141 @@
+"""``aigeco commission``: a meter is put into service: looked at, judged, and signed for by the technician.
+
+Rules
+- Nothing is signed for a meter without values, nor for one whose values cannot be true unless the technician insists.
+- The running gateway signs; when none runs, the command does what the gateway would.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge.cli import visiting, where
+from edge.cli.exits import Exit, Refused
+
+if TYPE_CHECKING:
+    from edge.commission import Candidate
+    from edge.config import Meter
+
+_ROLES = ("grid", "consumption", "generation", "storage", "other")
+
+
+@click.command("commission", short_help="Put a meter into service, signed.")
+@click.argument("meter")
+@where.option
+@click.option("--technician", metavar="NAME", help="Who puts it into service.")
+@click.option("--place", metavar="PSEUDONYM", help="Where it is: a pseudonym, never an address.")
+@click.option("--role", type=click.Choice(_ROLES), help="What it measures, to be compared with the configuration.")
+@click.option("--photo", type=click.Path(path_type=Path), metavar="FILE", help="A picture; its SHA-256 is signed.")
+@click.option("--yes", is_flag=True, help="Ask nothing.")
+@click.option("--anyway", is_flag=True, help="Sign also when the values are not plausible.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; asks nothing.")
+def command(
+    meter: str,
+    config_path: Path | None,
+    technician: str | None,
+    place: str | None,
+    role: str | None,
+    photo: Path | None,
+    yes: bool,
+    anyway: bool,
+    as_json: bool,
+) -> int:
+    """Put METER, a meter of the configuration, into service.
+
+    Reads it, shows its values beside what they can be, and ends in a signed statement of who did it, where, and what
+    the meter said first. Asks for what is not given.
+    """
+    from edge import config, visit
+    from edge.requests import Commission
+
+    quiet = yes or as_json
+    missing = [name for name, value in (("--technician", technician), ("--place", place)) if value is None]
+    if quiet and missing:
+        raise click.UsageError(f"without questions {' and '.join(missing)} must be given")
+    digest = visiting.digest_of(photo)
+    found = config.load(where.find(config_path))
+    bus, which = visiting.meter_of(found, meter)
+    _check_role(which, role)
+    gateway = visiting.gateway_of(found)
+    with visiting.site_of(found) as site:
+        seen = visit.look(found, bus, which)
+        judged, better = visiting.judge(seen)
+        wrong = any(row.wrong for rows in judged.values() for row in rows)
+        if not as_json:
+            serial = f", serial number {seen.serial}" if seen.serial else ""
+            print(f"{which.map.manufacturer} {which.map.model}, unit {which.unit} on {bus.name}{serial}")
+            visiting.show(judged, better)
+        shape: dict[str, object] = {
+            "meter": which.name,
+            "serial": seen.serial,
+            "points": visiting.entries(judged),
+            "plausible": not wrong,
+            "candidates": _entries(better),
+            "photo_sha256": digest.hex() if digest else None,
+            "statements": [],
+        }
+        if wrong and not anyway:
+            _insist(which, quiet, shape if as_json else None)
+        if not quiet:
+            _check_role(which, click.prompt("role", type=click.Choice(_ROLES), default=which.role.name.lower()))
+        technician = visiting.check_text("--technician", technician or click.prompt("technician"))
+        place = visiting.check_text("--place", place or click.prompt("place (a pseudonym)"))
+        if not quiet:
+            click.confirm(f"sign that {technician} puts {which.name} into service at {place}?", abort=True)
+        points = tuple((reading.sub, reading.values) for reading in seen.readings)
+        answer = visit.sign(found, gateway, seen, Commission(technician, place, digest, points))
+        visiting.check_answer(answer)
+        shape["statements"] = visiting.said(answer)
+        visiting.note(site, bus, seen, found.gateway)
+        done = {"meter": which.name, "technician": technician, "place": place, "photo_sha256": shape["photo_sha256"]}
+        site.add("commissioning", {**done, "serial": seen.serial, "statements": shape["statements"]})
+        site.add("visit", {"technician": technician, "place": place, "meter": which.name, "what": "commission"})
+    if as_json:
+        print(json.dumps(shape))
+    for each in answer.said if not as_json else ():
+        print(f"{each.sub} is in service: seq {each.seq}, sid {each.sid.hex()}")
+    return Exit.OK
+
+
+def _check_role(meter: Meter, role: str | None) -> None:
+    """Raises Refused when the configuration says another role."""
+    configured = meter.role.name.lower()
+    if role is not None and role != configured:
+        advice = f'role = "{role}" for {meter.name} there; restart the gateway; then again'
+        raise Refused(f"meter {meter.name}: its role in the configuration is {configured}", Exit.CONFIG, advice)
+
+
+def _insist(meter: Meter, quiet: bool, shape: dict[str, object] | None) -> None:
+    """Ask whether to go on with values that cannot be true.
+
+    Raises:
+        Refused: nobody can be asked.
+    """
+    if not quiet:
+        click.confirm("these values are not plausible; put it into service all the same?", abort=True)
+        return
+    words = f"meter {meter.name}: its values are not plausible; nothing was signed"
+    if shape is not None:
+        print(json.dumps({**shape, "error": words}))
+    advice = "what is said below the values; then again, or with --anyway when they are true"
+    if shape is not None:
+        advice = "what candidates say; then again, or with --anyway when they are true"
+    raise Refused(words, Exit.DOES_NOT_HOLD, advice)
+
+
+def _entries(better: dict[str, tuple[Candidate, ...]]) -> list[dict[str, object]]:
+    return [
+        {
+            "point": sub,
+            "words": each.words,
+            "settings": list(each.settings),
+            "advice": each.advice,
+            "wrong": each.wrong,
+        }
+        for sub, several in better.items()
+        for each in several
+    ]

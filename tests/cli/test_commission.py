@@ -1,0 +1,242 @@
+"""``aigeco commission``: with a running gateway and without one, guided and in one line; what is signed is verified."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from drivers import map as maps
+from edge import export, requests, site
+from edge.cli.main import cli
+from edge.config import Config
+from edge.environment import load_trust
+from edge.spool_read import SpoolReader
+from hw_sim.device import MapDevice
+from signer import statement
+from signer.codes import Kind
+from signer.statement import Claims
+from signer.verify import verify
+from tests.edge.places import Meters, make_folder, write_config
+from tests.edge.test_agent import running
+
+Aigeco = Callable[..., Any]
+MODEL = "eastron_sdm630"  # tells its serial number
+WHO = ("--technician", "N. Puig", "--place", "roof 3")
+
+
+def one_meter() -> Iterator[Meters]:
+    """A simulated meter."""
+    with Meters(1, model=MODEL) as found:
+        yield found
+
+
+def write_site(folder: Path, meters: Meters) -> Config:
+    """A gateway that reads it once a second."""
+    make_folder(folder)
+    meter = f'[[bus.meter]]\nname = "house"\nmodel = "{MODEL}"\nunit = 1\nperiod_s = 1'
+    return write_config(folder, f'[[bus]]\ntcp = "127.0.0.1:{meters.port}"\n{meter}')
+
+
+@pytest.fixture
+def meters() -> Iterator[Meters]:
+    yield from one_meter()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, meters: Meters) -> Config:
+    return write_site(tmp_path, meters)
+
+
+def claims_of(settings: Config) -> list[Claims]:
+    reader = SpoolReader.read(settings.spool)
+    found = [statement.parse(message) for _, message in reader.statements(reader.streams()[-1].number)]
+    reader.close()
+    return found
+
+
+def holds(settings: Config, folder: Path) -> Any:
+    export.export(settings.spool, folder, load_trust(settings)[0])
+    report = verify(folder)
+    assert report.ok, report.failures
+    return report
+
+
+def test_without_a_gateway_the_command_signs(aigeco: Aigeco, settings: Config, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"a picture")
+    done = aigeco("commission", "house", "--config", settings.path, *WHO, "--photo", photo, "--yes")
+    assert done.code == 0, done.err
+    *_, before, last = claims_of(settings)
+    assert [each.kind for each in claims_of(settings)[:2]] == [Kind.GENESIS, Kind.BOOT]
+    assert (before.kind, before.body[13][5]) == (Kind.DESCRIPTOR, "10000001")
+    assert (last.kind, last.sub) == (Kind.COMMISSION, "house")
+    body = last.body[13]
+    assert (body[1], body[2], body[3]) == ("N. Puig", "roof 3", hashlib.sha256(b"a picture").digest())
+    assert len(body[4]) > 10
+    assert f"house is in service: seq {last.seq}, sid {last.sid.hex()}" in done.out
+    assert "can be" in done.out
+    holds(settings, tmp_path / "evidence")
+    with site.Site(site.place(settings.spool)) as documents:
+        (noted,) = documents.all(site.COMMISSIONING)
+        assert noted["statements"][0]["sid"] == last.sid.hex()
+        meter = documents.latest(site.METER, "house")
+        assert meter is not None
+        assert (meter["model"], meter["serial"], meter["revision"]) == (MODEL, "10000001", 1)
+        assert [each["what"] for each in documents.all(site.VISIT)] == ["commission"]
+
+
+def test_a_running_gateway_signs(aigeco: Aigeco, settings: Config, tmp_path: Path) -> None:
+    with running(tmp_path) as agent:
+        agent.until_stored(6)
+        began = time.monotonic()
+        done = aigeco("commission", "house", "--config", settings.path, *WHO, "--json")
+        took_s = time.monotonic() - began
+        assert done.code == 0, done.err
+        shown = json.loads(done.out)
+        agent.end()
+    assert agent.process.returncode == 0, agent.log
+    assert took_s < 6
+    (said,) = shown["statements"]
+    found = claims_of(settings)
+    (signed,) = [each for each in found if each.kind == Kind.COMMISSION]
+    assert (signed.seq, signed.sid.hex(), signed.stream.hex()) == (said["seq"], said["sid"], said["stream"])
+    assert found[signed.seq - 1].kind == Kind.DESCRIPTOR
+    assert shown["plausible"] is True
+    assert shown["serial"] == "10000001"
+    assert list(requests.folder(settings.spool).iterdir()) == []
+    report = holds(settings, tmp_path / "evidence")
+    assert report.slots["house"].missing == 0
+
+
+def test_the_gateway_goes_on_after_a_command_that_signed_itself(
+    aigeco: Aigeco, settings: Config, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        assert aigeco("commission", "house", "--config", settings.path, *WHO, "--yes").code == 0
+        with running(tmp_path) as agent:
+            agent.until_stored(6)
+            agent.end()
+    report = holds(settings, tmp_path / "evidence")
+    assert report.slots["house"].missing == 0
+
+
+def test_a_killed_gateway_fulfils_it_once_after_its_restart(settings: Config, tmp_path: Path) -> None:
+    with running(tmp_path) as agent:
+        agent.until_stored(5)
+        values = next(each.values for each in claims_of(settings) if each.values)
+        path = requests.leave(settings.spool, requests.Commission("N", "p", None, (("house", values),)))
+        while path.exists():
+            time.sleep(0.002)
+        agent.process.kill()
+    with running(tmp_path) as agent:
+        agent.until_stored(3)
+        answer = requests.answer_to(path, 10)
+        agent.end()
+    assert answer is not None
+    signed = [each.seq for each in claims_of(settings) if each.kind == Kind.COMMISSION]
+    assert signed == [answer.said[0].seq]
+    holds(settings, tmp_path / "evidence")
+
+
+def test_guided(settings: Config) -> None:
+    done = CliRunner().invoke(
+        cli, ["commission", "house", "--config", str(settings.path)], input="\nN. Puig\nroof 3\ny\n"
+    )
+    assert done.exit_code == 0, done.output
+    last = claims_of(settings)[-1]
+    assert (last.body[13][1], last.body[13][2]) == ("N. Puig", "roof 3")
+
+
+def test_guided_and_refused(settings: Config) -> None:
+    done = CliRunner().invoke(cli, ["commission", "house", "--config", str(settings.path), *WHO], input="\nn\n")
+    assert done.exit_code == 130
+    assert not settings.spool.exists()
+
+
+def test_another_role_than_configured_signs_nothing(aigeco: Aigeco, settings: Config) -> None:
+    done = aigeco("commission", "house", "--config", settings.path, *WHO, "--yes", "--role", "generation")
+    assert done.code == 3
+    assert 'role = "generation"' in done.err
+    assert not settings.spool.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("garage", *WHO, "--yes"), 3, "has no meter garage"),
+        (("house", "--yes"), 2, "--technician and --place must be given"),
+        (("house", "--technician", "N" * 257, "--place", "p", "--yes"), 2, "--technician"),
+        (("house", *WHO, "--yes", "--photo", "/nowhere.jpg"), 2, "nowhere.jpg"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    aigeco: Aigeco, settings: Config, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    done = aigeco("commission", *arguments, "--config", settings.path)
+    assert done.code == code, done.err
+    assert words in done.err
+    assert not settings.spool.exists()
+
+
+def test_a_silent_meter_is_not_put_into_service(aigeco: Aigeco, settings: Config, meters: Meters) -> None:
+    meters.close()
+    done = aigeco("commission", "house", "--config", settings.path, *WHO, "--yes")
+    assert done.code == 4
+    said, advice = done.problem
+    assert "meter house" in said
+    assert advice
+    assert not settings.spool.exists()
+
+
+def test_a_damaged_site_file_is_said_before_anything_is_signed(aigeco: Aigeco, settings: Config) -> None:
+    site.place(settings.spool).write_text("{")
+    done = aigeco("commission", "house", "--config", settings.path, *WHO, "--yes")
+    assert done.code == 6
+    assert "set aside" in done.err
+    assert not settings.spool.exists()
+    assert aigeco("commission", "house", "--config", settings.path, *WHO, "--yes").code == 0
+
+
+class TestImplausible:
+    @pytest.fixture
+    def turned(self, settings: Config, meters: Meters) -> Config:
+        """The meter sends its words in the other order."""
+        device = meters.devices[0]
+        wrong = MapDevice(_other_order(), lambda at_s: device._source(at_s), serial="10000001")
+        meters.stations[0]._device = wrong
+        return settings
+
+    def test_it_says_what_would_help_and_signs_nothing(self, aigeco: Aigeco, turned: Config) -> None:
+        done = aigeco("commission", "house", "--config", turned.path, *WHO, "--yes")
+        assert done.code == 1
+        assert "plausible with word order little" in done.out
+        assert 'in the configuration: word_order = "little"' in done.out
+        assert not turned.spool.exists()
+        as_json = aigeco("commission", "house", "--config", turned.path, *WHO, "--json")
+        assert as_json.code == 1
+        shown = json.loads(as_json.out)
+        assert shown["candidates"][0]["settings"] == ['word_order = "little"']
+        assert shown["statements"] == []
+        assert "error" in shown
+
+    def test_the_setting_makes_it_plausible(self, aigeco: Aigeco, turned: Config) -> None:
+        turned.path.write_text(turned.path.read_text().replace("unit = 1", 'unit = 1\nword_order = "little"'))
+        assert aigeco("commission", "house", "--config", turned.path, *WHO, "--yes").code == 0
+
+    def test_anyway(self, aigeco: Aigeco, turned: Config) -> None:
+        assert aigeco("commission", "house", "--config", turned.path, *WHO, "--yes", "--anyway").code == 0
+        assert claims_of(turned)[-1].kind == Kind.COMMISSION
+
+
+def _other_order() -> Any:
+    from dataclasses import replace
+
+    found = maps.load(MODEL)
+    return replace(found, registers=tuple(replace(each, word_order="little") for each in found.registers))
