@@ -17,7 +17,7 @@ from hw_sim.device import MapDevice
 from hw_sim.wire import Wire
 from signer.codes import Kind
 from tests.cli.test_commission import MODEL, claims_of, holds, one_meter, write_site
-from tests.edge.places import Meters
+from tests.edge.places import Meters, bus_toml, make_folder, write_config
 from tests.edge.test_agent import running
 
 Aigeco = Callable[..., Any]
@@ -123,3 +123,38 @@ def _at(port: int, serial: str) -> Meters:
     found.wire = Wire()
     found.wire.tcp("127.0.0.1", port, found.stations)
     return found
+
+
+class TestWithoutSerialNumbers:
+    """A model that has none to read: the newest interruption is the border, and people name the meters."""
+
+    @pytest.fixture
+    def meters(self) -> Iterator[Meters]:
+        with Meters(1) as found:
+            yield found
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path, meters: Meters) -> Config:
+        make_folder(tmp_path)
+        return write_config(tmp_path, bus_toml(meters.port, "house"))
+
+    def test_named(self, aigeco: Aigeco, settings: Config, tmp_path: Path) -> None:
+        with running(tmp_path) as agent:
+            agent.until_stored(8)
+            agent.end()
+        last = [each for each in claims_of(settings) if each.kind == Kind.READING][-1]
+        names = ("--old-serial", "A-1", "--new-serial", "B-2")
+        done = aigeco("replace", "house", "--config", settings.path, *names, "--yes")
+        assert done.code == 0, done.err
+        exchange = claims_of(settings)[-2]
+        assert (exchange.body[13][1], exchange.body[13][3]) == ("A-1", "B-2")
+        assert exchange.body[13][2] == last.body[11]
+        holds(settings, tmp_path / "evidence")
+
+    def test_nothing_was_interrupted(self, aigeco: Aigeco, settings: Config, tmp_path: Path) -> None:
+        with running(tmp_path) as agent:
+            agent.until_stored(6)
+            done = aigeco("replace", "house", "--config", settings.path, "--yes")
+            agent.end()
+        assert done.code == 1
+        assert "nothing was interrupted" in done.err
