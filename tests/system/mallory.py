@@ -21,7 +21,8 @@ from signer.dialogue import Hello, issue_head
 from signer.keys.file import FileKey
 from signer.receipt import Committed
 from tests.system.conftest import MALLORY
-from tests.system.town import PATIENCE_S, Town
+from tests.system.home import PATIENCE_S
+from tests.system.town import Town
 from uplink import topics
 from uplink.broker import MAX_PACKET_BYTES
 from uplink.endpoint import Endpoint

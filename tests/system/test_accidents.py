@@ -18,7 +18,9 @@ from edge.spool import Spool
 from hw_sim.authority import Authority
 from hw_sim.stage import ORGANISATIONS, free_port
 from signer.codes import Kind
-from tests.system.town import Home, Town, check_holds
+from tests.system.audit import check_holds
+from tests.system.home import Home
+from tests.system.town import Town
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ import signal
 from hw_sim.stage import ORGANISATIONS
 from signer.codes import Kind
 from signer.statement import Claims, parse
-from tests.system.town import Home, Town, check_holds, check_slots
+from tests.system.audit import check_holds, check_slots
+from tests.system.home import Home
+from tests.system.town import Town
 
 
 def copy_card(street: Town, home: Home) -> Home:

@@ -17,7 +17,9 @@ import pytest
 
 from hw_sim.stage import ORGANISATIONS
 from signer.codes import EventCode, GapReason, Kind
-from tests.system.town import Home, Town, check_holds, check_slots
+from tests.system.audit import check_holds, check_slots
+from tests.system.home import Home
+from tests.system.town import Town
 
 SIZE = "8m"
 

@@ -22,9 +22,11 @@ from signer.keys import open_key
 from signer.receipt import parse
 from signer.statement import Instant, Statement
 from signer.trust import load_pem
+from tests.system.audit import check_holds
 from tests.system.conftest import MALLORY
+from tests.system.home import Home
 from tests.system.mallory import Mallory, impostor
-from tests.system.town import Home, Town, check_holds
+from tests.system.town import Town
 from uplink.receipts import Sent
 
 BUDGET_BYTES = 16_000_000

@@ -22,7 +22,9 @@ from hw_sim.stage import ORGANISATIONS, Stage
 from ledger.commit import LedgerProblem
 from signer.codes import Kind
 from signer.statement import parse
-from tests.system.town import Home, Line, Town, check_holds, check_slots, one_meter
+from tests.system.audit import check_holds, check_slots
+from tests.system.home import Home
+from tests.system.town import Line, Town, one_meter
 
 GATEWAY = "gateway-1"
 LINES = (
@@ -188,6 +190,7 @@ def _campaign(town: Town, seed: int, kills: int) -> None:
     home.start()
     campaign = Campaign(town, seed)
     campaign.run(kills)
+    home.stores(1)  # it is there again
     home.settles()
     check_holds(town.evidence(home, "running"))
     home.stop()
