@@ -210,7 +210,8 @@ def _changes(numbers: _Numbers, lost: frozenset[int], known: Known, base: _Chang
     scaled = _best_powers(numbers, lost, known, base)
     for change in dict.fromkeys((base, scaled)):
         yield change
-        yield replace(change, turned=True)
+        if known.role in (Role.CONSUMPTION, Role.GENERATION):
+            yield replace(change, turned=True)
         negative = _against_role(_apply(numbers, change), known)
         if 0 < len(negative) < len(PHASES):
             yield replace(change, turned_phases=negative)
@@ -326,7 +327,7 @@ def _rows(numbers: _Numbers, lost: frozenset[int], known: Known) -> tuple[Row, .
         low, high = _range(quantity, by_name, known) if quantity else (float("-inf"), float("inf"))
         wrong = ""
         if key in lost:
-            wrong = "no number that a meter would send"
+            wrong = "makes no sense"
         elif number is not None and quantity is not None:
             if number == 0 and quantity.name in ("voltage", "frequency"):
                 wrong = "" if live else "nothing, under voltage"
@@ -371,11 +372,11 @@ def _carried(phase: str, by_name: Mapping[tuple[str, str], float | None], most_w
     """The most power that the voltage and the current there can be; ``most_w`` a phase where they are not known."""
     if phase in PHASES:
         carried = _volt_amperes(phase, by_name)
-        return most_w if carried is None else _MARGIN * carried + _SLACK_W
+        return most_w if carried is None else min(most_w, _MARGIN * carried + _SLACK_W)
     each = [_volt_amperes(one, by_name) for one in PHASES]
     there = [one for one in each if one is not None]
     if there and len(there) == sum(("current", one) in by_name for one in PHASES):
-        return _MARGIN * sum(there) + _SLACK_W * len(there)
+        return min(most_w * len(PHASES), _MARGIN * sum(there) + _SLACK_W * len(there))
     return most_w * len(PHASES)
 
 
@@ -396,9 +397,9 @@ def _misfit(quantity: Quantity, number: float, by_name: Mapping[tuple[str, str],
         if factor is not None and factor != 0 and abs(factor) <= POWER_FACTOR:
             due = carried * abs(factor)
             if abs(abs(number) - due) > _FIT * max(carried, abs(number)) + _FIT_SLACK_W:
-                return f"voltage, current and power factor make {due:.0f} W"
+                return f"V x A x PF is {due:.0f} W"
         if carried > _LOADED_VA and abs(number) < _LEAST_PART * carried:
-            return f"too little for {carried:.0f} VA"
+            return "too low for V x A"
         return ""
     parts = [by_name.get(("active_power", phase)) for phase in PHASES]
     there = [part for part in parts if part is not None]

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from edge.site import Site
     from edge.visit import Look
 
+_MOST_ROWS = 16
+"""Of values, so that what is said about them is on an 80x24 terminal too; JSON has all."""
+
+_LARGE = 1e10
+"""From here on a number is a power of ten to a person."""
+
 _TEXT_BYTES = 256
 """Of a text in a statement."""
 
@@ -102,13 +108,17 @@ def show(judged: dict[str, tuple[Row, ...]], better: dict[str, tuple[Candidate, 
     for sub, rows in judged.items():
         if len(judged) > 1:
             print(f"{sub}:")
-        there = [row for row in rows if row.number is not None]
-        numbers = table.on_the_point([table.grouped(_plain(row.number)) for row in there])
+        there = _first(rows)
+        numbers = table.on_the_point([_plain(row.number) for row in there])
         cells = [
             (values.name(row.key), number, obis.unit(row.key).replace("1", ""), _range(row), row.wrong)
             for row, number in zip(there, numbers, strict=True)
         ]
         table.show(("quantity", "value", "unit", "can be", "wrong"), cells, right=("value",))
+        left = [row for row in rows if row.number is not None and row not in there]
+        if left:
+            wrong = sum(bool(row.wrong) for row in left)
+            print(f"and {table.some(len(left), 'value')} more, {wrong or 'none'} of them wrong")
         for each in better.get(sub, ()):
             _show_candidate(each)
 
@@ -116,26 +126,49 @@ def show(judged: dict[str, tuple[Row, ...]], better: dict[str, tuple[Candidate, 
 def _show_candidate(candidate: Candidate) -> None:
     from edge.cli import values
 
-    shown = [row for row in candidate.rows if row.number][:4]
+    shown = [row for row in candidate.rows if row.number][:3]
     sample = ", ".join(f"{values.name(row.key)} {_plain(row.number)}" for row in shown)
     left = f"; {table.some(candidate.wrong, 'value')} still wrong" if candidate.wrong else ""
-    print(f"plausible with {candidate.words}{left}: {sample}")
+    print(f"plausible with {candidate.words}{left}:")
+    print(f"  {sample}")
     for line in candidate.settings:
         print(f"  in the configuration: {line}")
     if candidate.advice:
         print(f"  {candidate.advice}")
 
 
+def _first(rows: Sequence[Row]) -> list[Row]:
+    """What a technician looks at first, and what is wrong beside it, as far as a small terminal has lines for it."""
+    from drivers import obis
+
+    there = [row for row in rows if row.number is not None]
+    shown = []
+    for row in there:
+        quantity = obis.BY_KEY.get(row.key)
+        if quantity is None:
+            continue
+        energy = quantity.name.startswith("active_energy") and quantity.phase == "total"
+        if energy or quantity.name in ("voltage", "current", "active_power", "frequency"):
+            shown.append(row)
+    others = [row for row in there if row.wrong and row not in shown][: max(0, _MOST_ROWS - len(shown))]
+    return [row for row in there if row in shown or row in others]
+
+
 def _plain(number: float | None) -> str:
     if number is None:
         return "-"
-    return f"{number:.3f}".rstrip("0").rstrip(".") if abs(number) < 1e15 else f"{number:.0f}"
+    if abs(number) >= _LARGE:
+        return f"{number:.2e}".replace("e+", "e")
+    words = f"{number:.3f}".rstrip("0").rstrip(".")
+    return table.grouped("0" if words == "-0" else words)
 
 
 def _range(row: Row) -> str:
     if row.high == float("inf"):
         return ""
-    return f"{table.grouped(f'{row.low:.0f}')} to {table.grouped(f'{row.high:.0f}')}"
+    if row.low == -row.high:
+        return f"within {_plain(round(row.high))}"
+    return f"{_plain(round(row.low))} to {_plain(round(row.high))}"
 
 
 def entries(judged: dict[str, tuple[Row, ...]]) -> list[dict[str, object]]:

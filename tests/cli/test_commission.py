@@ -218,6 +218,8 @@ class TestImplausible:
         assert done.code == 1
         assert "plausible with word order little" in done.out
         assert 'in the configuration: word_order = "little"' in done.out
+        assert max(map(len, done.out.splitlines())) <= 80
+        assert len(done.out.splitlines()) <= 24
         assert not turned.spool.exists()
         as_json = aigeco("commission", "house", "--config", turned.path, *WHO, "--json")
         assert as_json.code == 1
