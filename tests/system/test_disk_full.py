@@ -68,7 +68,7 @@ def test_reading_stops_and_goes_on(street: Town, disk: Path) -> None:
     advice = f"try: free some space on the file system of {disk}"
     home.says("WARNING disk: ", f"{home.spool}: the disk is full (SQLITE_FULL)", advice)
     home.alarm("disk: ", f"{home.spool}: ", advice)
-    assert home.told()["spool"]["cadence"] == "stopped"
+    home.until(lambda: home.told()["spool"]["cadence"] == "stopped")
     stored = home.counts().stored
     # Others notice nothing, and this one is no less alive.
     beside.has_read(5)
