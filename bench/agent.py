@@ -139,7 +139,7 @@ def table(model: str, sizes: Sizes, readers: Sequence[str]) -> Table:
         if one.name == _WORDS[_JUDGED]:
             goal = verdict(agent.each_us / one.each_us, TIMES_BARE)
         times = f"{agent.each_us / one.each_us:.2f}" if one is not agent else ""
-        goal = verdict(agent.peak_mb, MOST_MB) + " MB" if one is agent else goal
+        goal = verdict(agent.peak_mb, MOST_MB, unit=" MB") if one is agent else goal
         counted = (f"{one.made:,}", f"{one.delivered:,}", f"{one.each_us:.0f}", times)
         rows.append((one.name, f"{one.share:.2%}", *counted, f"{one.peak_mb:.1f}", goal))
     rows += [(one.name, f"{one.share:.2%}", "", "", "", "", f"{one.peak_mb:.1f}", "") for one in around]

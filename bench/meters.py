@@ -4,7 +4,7 @@
 prints the ports as one line, and ends when its standard input does.
 
 Rules
-- The numbers move: each meter takes a new picture of itself every second, as a real one would be read.
+- The numbers are a household's, so that plausibility has nothing to say, and move every second, as real ones do.
 - Only registers and a socket: no latency, no faults.
 """
 
@@ -22,10 +22,12 @@ from bench import sample
 from drivers.map import MeterMap, load
 from hw_sim.device import MapDevice
 from hw_sim.encode import Points
+from hw_sim.home import Home, Household
 from hw_sim.station import Station
 from hw_sim.wire import Wire
 
 HOST = "127.0.0.1"
+_NOON_MS = sample.SLOT_MS - sample.SLOT_MS % 86_400_000 + 12 * 3_600_000
 UNIT = 1
 """The first meter of a line."""
 
@@ -68,14 +70,15 @@ def running(model: str, units: int, lines: int) -> Iterator[Meters]:
 
 
 def moving(meter_map: MeterMap) -> MapDevice:
-    """A meter whose numbers are others every second."""
-    start = sample.quantities(meter_map)
+    """A meter of a household, whose numbers are others every second and belong together; it begins at noon."""
+    home = Home(Household(phases=meter_map.phases), _NOON_MS - 12 * 3_600_000)
+    began: list[float] = []
 
     def now(at_s: float) -> Points:
-        step = int(at_s) % 1000
-        return {
-            point: {key: value + value // 9973 * step for key, value in found.items()} for point, found in start.items()
-        }
+        began.append(at_s)
+        found = home.quantities("load", _NOON_MS + int((at_s - began[0]) * 1000))
+        del began[1:]
+        return dict.fromkeys(meter_map.points, found)
 
     return MapDevice(meter_map, now, refresh_s=1.0)
 

@@ -45,10 +45,10 @@ class Table:
         return "\n".join(lines)
 
 
-def verdict(value: float, goal: float, at_least: bool = False) -> str:
-    """``<= 1.7: met``, or missed."""
+def verdict(value: float, goal: float, at_least: bool = False, unit: str = "") -> str:
+    """``<= 45 MB: met``, or missed."""
     met = value >= goal if at_least else value <= goal
-    return f"{'>=' if at_least else '<='} {goal:g}: {'met' if met else 'MISSED'}"
+    return f"{'>=' if at_least else '<='} {goal:g}{unit}: {'met' if met else 'MISSED'}"
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:

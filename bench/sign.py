@@ -98,7 +98,7 @@ def _size_row(made: Chain, title: str, meter_map: MeterMap, judged: bool) -> tup
             cells.append(str(len(reading.values)))
         cells += [str(sum(len(block.words) // 2 for block in reading.blocks)), str(size)]
     cells.append(str(_size(made, replace(reading, blocks=()))))
-    return (*cells, verdict(longest, MOST_BYTES) if judged else "")
+    return (*cells, verdict(longest, MOST_BYTES, unit=" B") if judged else "")
 
 
 def _size(made: Chain, reading: Reading) -> int:

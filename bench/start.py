@@ -82,7 +82,7 @@ def _row(name: str, seconds: list[float], goal: float | None = None) -> tuple[st
         f"{middle:.2f}",
         f"{min(seconds):.2f}",
         f"{max(seconds):.2f}",
-        verdict(middle, goal) if goal is not None else "",
+        verdict(middle, goal, unit=" s") if goal is not None else "",
     )
 
 

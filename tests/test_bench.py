@@ -59,3 +59,4 @@ def test_a_table_is_aligned_and_says_whether_a_goal_is_met() -> None:
         "Note.",
     ]
     assert verdict(5000, 5000, at_least=True) == ">= 5000: met"
+    assert verdict(45.1, 45, unit=" MB") == "<= 45 MB: MISSED"
