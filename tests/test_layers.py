@@ -25,6 +25,7 @@ LIBRARY_PLACES = {
     "pymodbus": {"drivers/modbus.py"},
     "paho": {"uplink/mqtt.py"},
     "sqlite3": {"edge/database.py", "ledger/embedded.py"},
+    "tinydb": {"edge/site.py"},
     "cryptography": {"signer", "edge/identity.py", "ledger", "hw_sim/authority.py"},
 }
 THREADS_START_IN = {"edge/agent.py", "ledger/peer.py", "hw_sim/wire.py"}
