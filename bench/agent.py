@@ -145,7 +145,7 @@ def table(model: str, sizes: Sizes, readers: Sequence[str]) -> Table:
     rows += [(one.name, f"{one.share:.2%}", "", "", "", "", f"{one.peak_mb:.1f}", "") for one in around]
     return Table(
         f"{sizes.meters} meters of {len(load(model).registers)} quantities ({model}) over TCP,"
-        f" {sizes.lines} lines, a slot a second",
+        f" {sizes.lines} line{'s' * (sizes.lines > 1)}, a slot a second",
         ("process", "cpu", "measured", "delivered", "cpu us each", "agent is times", "peak MB", "goal"),
         tuple(rows),
         (
