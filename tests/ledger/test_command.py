@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -194,18 +195,18 @@ def test_show_says_what_is_committed_and_checks_it(broker: Broker, tmp_path: Pat
 
 
 def test_a_request_that_cannot_be_read_is_kept_and_the_others_are_taken(broker: Broker, tmp_path: Path) -> None:
-    site = PeerSite(tmp_path / "Org1MSP", broker)
-    requests = site.directory / "ledger.db.requests"
-    requests.mkdir()
-    (requests / "a.json").write_text('{"gateway": "a/b", "root": null, "certificate": null, "revoked": false}')
-    (requests / "b.json").write_text("no JSON")
-    site.serve()
-    site.wait_for("cannot be read", 2)
-    assert site.run("gateways", "add", "alpha").stdout == "gateway alpha is registered\n"
-    assert sorted(path.name for path in requests.iterdir()) == ["a.json.unreadable", "b.json.unreadable"]
-    file = LedgerFile(site.ledger, None, read_only=True)
-    assert file.gateways() == [Gateway("alpha")]
-    file.close()
+    with closing(PeerSite(tmp_path / "Org1MSP", broker)) as site:
+        requests = site.directory / "ledger.db.requests"
+        requests.mkdir()
+        (requests / "a.json").write_text('{"gateway": "a/b", "root": null, "certificate": null, "revoked": false}')
+        (requests / "b.json").write_text("no JSON")
+        site.serve()
+        site.wait_for("cannot be read", 2)
+        assert site.run("gateways", "add", "alpha").stdout == "gateway alpha is registered\n"
+        assert sorted(path.name for path in requests.iterdir()) == ["a.json.unreadable", "b.json.unreadable"]
+        file = LedgerFile(site.ledger, None, read_only=True)
+        assert file.gateways() == [Gateway("alpha")]
+        file.close()
 
 
 @pytest.mark.parametrize("wrong", ["refused", "ca", "expired", "stranger"])
