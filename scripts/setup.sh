@@ -16,7 +16,10 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv
   else
     scripts/debian.sh python3-pip-whl >/dev/null
-    wheel=$(ls /usr/share/python-wheels/pip-*.whl .tools/debian/usr/share/python-wheels/pip-*.whl 2>/dev/null | head -n 1)
+    wheel=
+    for candidate in /usr/share/python-wheels/pip-*.whl "$PWD"/.tools/debian/usr/share/python-wheels/pip-*.whl; do
+      if [ -e "$candidate" ]; then wheel=$candidate; fi
+    done
     [ -n "$wheel" ] || { echo "setup: this Python has no ensurepip; try: apt install python3-venv" >&2; exit 1; }
     "$python" -m venv --without-pip .venv
     PYTHONPATH="$wheel" .venv/bin/python -m pip install --quiet --no-index --no-deps "$wheel"
