@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.obis import unpack
+from drivers.obis import pack, unpack
 from signer import cbor
 from signer.bundle import Sequence
 from signer.codes import Kind
 from signer.statement import MAX_BYTES, Claims, parse
+
+
+_ENERGIES = (pack("1.8.0"), pack("2.8.0"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Change:
 
 
 def change_a_value(path: Path) -> Change:
-    """Change the lowest byte of the largest value of a reading in the middle of the file.
+    """Change the lowest byte of an energy of a reading in the middle of the file; without one, of its largest value.
 
     Raises:
         ValueError: there is no reading with values in the file.
@@ -38,7 +41,7 @@ def change_a_value(path: Path) -> Change:
         raise ValueError(f"{path}: no reading with values to change")
     start, claims = found[len(found) // 2]
     data = bytearray(path.read_bytes())
-    key, value = max(claims.values, key=lambda pair: abs(pair[1].mantissa))
+    key, value = max(claims.values, key=lambda pair: (pair[0] in _ENERGIES, abs(pair[1].mantissa)))
     number = cbor.encode(key) + cbor.encode([value.mantissa, value.exponent])
     last_byte = len(number) - len(cbor.encode(value.exponent)) - 1
     at = bytes(data).index(number, start) + last_byte
