@@ -11,7 +11,6 @@ from signer.bundle import Sequence
 from signer.codes import Kind
 from signer.statement import MAX_BYTES, Claims, parse
 
-
 _ENERGIES = (pack("1.8.0"), pack("2.8.0"))
 
 
