@@ -264,6 +264,8 @@ class Bus:
         meter.counters.latency_s = guard.latency_s
         if meter.counters.trouble:
             meter.counters.trouble = ""
+        if meter.counters.failures:  # units may be shared: the guard may be well already
+            meter.counters.failures, meter.counters.pause_s = 0, 0.0
         if guard.failures:
             if self._alone(guard):
                 for other in self._guards.values():
@@ -276,6 +278,7 @@ class Bus:
         if isinstance(error, ExceptionAnswer) and not from_gateway(error):
             return  # a refusal costs the others nothing
         meter.guard.failed(self._monotonic())
+        meter.counters.failures, meter.counters.pause_s = meter.guard.failures, meter.guard.pause_s
         if meter.guard.failures > 1:
             meter.checked = 0  # it was away: it may be another one when it comes back
 

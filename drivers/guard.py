@@ -110,10 +110,13 @@ class Guard:
 
     def paused(self, now: float) -> bool:
         """Whether to leave it alone."""
-        if self.failures < 2:
-            return False
+        return self.failures >= 2 and now < self.failed_at + self.pause_s
+
+    @property
+    def pause_s(self) -> float:
+        """For how long it is left alone after its last failure."""
         longest_s = LONGEST_PAUSE_ALONE_S if self.alone else LONGEST_PAUSE_S
-        return now < self.failed_at + min(PAUSE_STEP_S * (self.failures - 1), longest_s)
+        return min(PAUSE_STEP_S * max(0, self.failures - 1), longest_s)
 
     def hurry(self) -> None:
         """The line is back: try this unit at once."""

@@ -9,8 +9,9 @@ Rules
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from drivers.decode import Overrides, decode, values
 from drivers.guard import Guard
@@ -22,6 +23,8 @@ from drivers.reading import Block, Reading, Status
 PLAIN = Overrides()
 # The status of a device that answers and calls all of its quantities "not available", as an inverter does at night.
 NO_VALUES = Status.NOT_PRESENT
+# Upper ends of the histogram of answers: usual meters take 10 to 50 ms, and the shortest timeout is 300 ms.
+LATENCY_BOUNDS_MS = (10, 20, 50, 100, 200, 500, 1000)
 # Registers: naming a second stretch in a statement costs seven bytes, as much as three registers between two values.
 HOLE_KEPT = 3
 
@@ -70,6 +73,9 @@ class Counters:
         probes: those of the requests that only made sure that no late answer can come.
         splits: ranges the meter refused.
         latency_s: filtered time the device takes to answer.
+        latencies: answers that took up to each of LATENCY_BOUNDS_MS, and longer.
+        failures: failed reads in a row.
+        pause_s: for how long it is left alone after the last of them.
         trouble: the last failure in words, empty when the last read was good.
     """
 
@@ -83,7 +89,15 @@ class Counters:
     probes: int = 0
     splits: int = 0
     latency_s: float = 0.0
+    latencies: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS_MS) + 1))
+    failures: int = 0
+    pause_s: float = 0.0
     trouble: str = ""
+
+    def answered(self, latency_s: float) -> None:
+        """Counts an answer with registers, and the time the device took, without the frames' own."""
+        self.answers += 1
+        self.latencies[bisect_left(LATENCY_BOUNDS_MS, latency_s * 1000)] += 1
 
     def count(self, error: ModbusError) -> None:
         """Counts how a request ended."""

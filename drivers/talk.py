@@ -115,8 +115,8 @@ class Talk:
             self._settle(meter, request, error)
             raise
         now = self._monotonic()
-        counters.answers += 1
         self._silence = 0
+        counters.answered(now - sent - travel_s)
         guard.answered(now, now - sent - travel_s)
         guard.next_at = now + meter.min_delay_s
         return words

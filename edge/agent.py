@@ -225,14 +225,15 @@ class Agent:
     # ---- what others see
 
     def _tell(self, spool: Spool, last: bool = False) -> None:
-        """Write the status file when something changed."""
+        """Write the status file when something changed, and now and then."""
         now_s = time.monotonic()
         if not last and now_s - self._told_s < _STATUS_EVERY_S:
             return
         document = self._document(spool)
-        if last or document != self._told:
+        if last or document != self._told or now_s - self._told_s >= status.REFRESH_S:
             self._told_s, self._told = now_s, document
-            stamped = {**document, "updated_ms": self._clock.now().utc_ms, "stopped": last}
+            threads = {pulse.name: round(now_s - pulse.beat_s, 1) for pulse in self._pulses}
+            stamped = {**document, "updated_ms": self._clock.now().utc_ms, "threads": threads, "stopped": last}
             _try(lambda: status.write(self._config.status_path, stamped))
         pending = document["spool"]["pending"]
         self._manager.status(f"{len(self.state.meters)} meters, {pending} statements to send, {self.state.sending}")
@@ -275,6 +276,15 @@ class Agent:
             "requests": counters.requests,
             "answers": counters.answers,
             "latency_ms": round(counters.latency_s * 1000),
+            "timeouts": counters.timeouts,
+            "wrong_answers": counters.wrong_answers,
+            "checksum_errors": counters.checksum_errors,
+            "exceptions": counters.exceptions,
+            "disconnects": counters.disconnects,
+            "probes": counters.probes,
+            "latencies": list(counters.latencies),
+            "failures": counters.failures,
+            "pause_s": round(counters.pause_s, 1),
         }
 
 

@@ -142,6 +142,12 @@ class SpoolReader:
             yield from (row[4] for row in rows)
             key = rows[-1][:4]
 
+    def newest_receipts(self, most: int) -> list[bytes]:
+        """The receipts of the newest batches, the newest first."""
+        return [
+            data for (data,) in self._database.rows("SELECT data FROM receipt ORDER BY batch DESC LIMIT ?", (most,))
+        ]
+
     def maps(self) -> Iterator[tuple[str, bytes]]:
         """(name, file) of every register map that a descriptor here names."""
         yield from self._database.rows("SELECT name, data FROM map ORDER BY name, digest")

@@ -73,6 +73,7 @@ class Pulse:
         name: of the thread.
         error: what ended it, None while it runs.
         ended: whether it ran to its end.
+        beat_s: when it last beat, on the monotonic clock.
     """
 
     def __init__(self, name: str, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -81,10 +82,12 @@ class Pulse:
         self.ended = False
         self._monotonic = monotonic
         self._due_s = float("inf")
+        self.beat_s = monotonic()
 
     def beat(self, patience_s: float) -> None:
         """Alive; the next beat follows within ``patience_s``."""
-        self._due_s = self._monotonic() + patience_s
+        self.beat_s = self._monotonic()
+        self._due_s = self.beat_s + patience_s
 
     def silent_s(self) -> float:
         """For how long the next beat has been overdue; 0 in good order."""

@@ -5,7 +5,7 @@ Written whole or not at all (a new file renamed over the old one), never synced:
 Rules
 - A full disk is when it matters most: then the old file, which has room to spare, is written over.
 - Values are not in it: they are in the newest statements, which anyone may read from the spool (:func:`latest`).
-- A file that is older than a few seconds, or whose process is gone, says how the agent was, not how it is.
+- A file that is older than a minute, or whose process is gone, says how the agent was, not how it is.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from signer.codes import Kind
 from signer.statement import Claims
 
 VERSION = 1
-FRESH_S = 10.0
-"""A running agent's file is younger than this."""
+REFRESH_S = 20.0
+"""A running agent writes this often, also when nothing changed."""
+
+FRESH_S = 60.0
+"""A running agent's file is younger than this, on a busy machine too."""
 
 _BLOCK_BYTES = 4096
 """Of usual file systems: what is filled up to here costs nothing."""

@@ -132,6 +132,8 @@ def test_a_meter_is_read_whole_from_consecutive_requests(kind: str) -> None:
         counters = bus.counters["a"]
         assert (counters.requests, counters.answers, counters.probes, counters.timeouts) == (6, 6, 0, 0)
         assert 0 <= counters.latency_s < 0.1
+        assert sum(counters.latencies) == 6
+        assert sum(counters.latencies[:4]) == 6, "none of them took longer than 100 ms"
         assert bus.connections == 1
         bus.close()
 
@@ -320,6 +322,9 @@ def test_a_meter_left_alone_says_why_and_costs_nothing() -> None:
         reading = read(bus, "a", 2)
         assert (reading.status, reading.window_ms) == (Status.TIMEOUT, None)
         assert len(units[1].asked) == asked
+        counters = bus.counters["a"]
+        assert (counters.failures, counters.pause_s) == (2, 2.0)
+        assert (bus.counters["b"].failures, bus.counters["b"].pause_s) == (0, 0.0)
         bus.close()
 
 
