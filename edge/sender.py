@@ -210,7 +210,10 @@ class Sender:
         self._say(str(refused))
         reasons = {refusal.reason for _, refusal in refused.refusals}
         if reasons & {RefusalReason.OUT_OF_ORDER, RefusalReason.FORK}:
+            again = self._refused_at == batch.first
             self._agreed, self._refused_at = None, batch.first
+            if not again:  # the connection is good this very moment; beside a clone it may not be for long
+                return 0.0
         asked_ms = max((refusal.retry_after_ms or 0 for _, refusal in refused.refusals), default=0)
         return max(self._pause(), min(asked_ms / 1000, LONGEST_TIMEOUT_S))
 
