@@ -20,6 +20,7 @@ from edge.identity import load_identity
 from edge.spool import Position, Process, Spool
 from edge.spool_read import SpoolReader
 from edge.writer import VERSION
+from signer.batch import MAX_STATEMENTS
 from signer.chain import Chain, Descriptor
 from signer.codes import BootReason, Role
 from signer.statement import Instant
@@ -73,9 +74,10 @@ def drain(statements: int, organisations: int) -> tuple[str, ...]:
         launched = time.monotonic()
         first = _wait(site, 1)
         began, began_cpu = time.monotonic(), _cpu([broker, gateway, *peers])
-        last = _wait(site, stored)
+        last = _wait(site, stored - MAX_STATEMENTS)
         seconds = time.monotonic() - began
         spent = [after - before for before, after in zip(began_cpu, _cpu([broker, gateway, *peers]), strict=True)]
+        _wait(site, stored)
         whole_s = time.monotonic() - launched
     moved = last - first
     each = [f"{one / moved * 1e6:.0f}" for one in (spent[1], spent[0], *spent[2:])]
@@ -112,8 +114,8 @@ def table(statements: int, organisations: Sequence[int]) -> Table:
         ),
         tuple(drain(statements, number) for number in organisations),
         (
-            "A second: from the first settled batch to the last. us: processor time of a process for one statement."
-            " Cpu shares: gateway/broker/peers, of one core.",
+            "A second: from the first settled batch to the last full one; what does not fill a batch is collected for a"
+            " while. us: processor time of a process for one statement. Cpu shares: gateway/broker/peers, of one core.",
             "TLS 1.3, QoS 1, one batch in flight; each organisation verifies every signature and has its own ledger.",
         ),
     )
