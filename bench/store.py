@@ -98,7 +98,7 @@ def _store(spool: Spool, where: disk.Disk, slots: Iterator[tuple[int, Sequence[S
         statements += len(signed)
         size += sum(len(one.data) for one in signed)
         if slot % _JOURNAL_SLOTS == 0:
-            where.commit_journal()
+            where.commit_journal(where.folder / "spool.db-wal")
         if slot % _WRITE_BACK_SLOTS == 0:
             where.write_back()
     return Stored(statements, size, wall, cpu, commits, 0)
