@@ -27,6 +27,7 @@ COMMANDS = (
     "decode",
     "maps",
     "status",
+    "doctor",
     "verify",
     "export",
     "keys",

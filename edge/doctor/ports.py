@@ -1,0 +1,114 @@
+"""Serial ports: are they there, may they be used, do they keep their names, and who has them open.
+
+Opens none of them: a port that is opened twice spoils what the other reads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from drivers.line import SerialEndpoint
+from edge.doctor.finding import OPERATOR, TECHNICIAN, Case, Finding, State, well
+from edge.environment import check_environment
+
+AREA = "ports"
+STABLE = Path("/dev/serial")
+"""Where udev keeps names that stay when adapters are plugged elsewhere, or found in another order."""
+
+_NUMBERED = ("ttyUSB", "ttyACM")
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A serial port as it was found.
+
+    Attributes:
+        path: as configured.
+        trouble: why it cannot be used, in words and advice; empty when it can.
+        stable: a stable name of the same device, empty when there is none.
+        holders: (pid, program) of those that have it open, as far as this user may see.
+    """
+
+    path: str
+    trouble: tuple[str, str]
+    stable: str
+    holders: tuple[tuple[int, str], ...]
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """All lines of the configuration."""
+    troubles = {problem.place: (problem.words, problem.advice) for problem in check_environment(case.config)}
+    for number, bus in enumerate(case.config.buses):
+        if isinstance(bus.endpoint, SerialEndpoint):
+            yield judge(look(bus.endpoint.path, troubles.get(f"bus[{number}].serial", ("", ""))), agent_pid(case))
+        elif case.running:
+            yield well(AREA, str(bus.endpoint), "is the gateway's: not opened beside it; see its meters")
+        else:
+            yield well(AREA, str(bus.endpoint), "not opened; --probe asks its meters once")
+
+
+def agent_pid(case: Case) -> int | None:
+    """The running agent's process."""
+    pid = case.told.get("pid")
+    return pid if case.running and isinstance(pid, int) else None
+
+
+def look(path: str, trouble: tuple[str, str]) -> Port:
+    """A port as it is now."""
+    try:
+        device = os.stat(path).st_rdev
+    except OSError:
+        return Port(path, trouble, "", ())
+    return Port(path, trouble, _stable(device), tuple(_holders(device)))
+
+
+def judge(port: Port, agent: int | None) -> Finding:
+    """What is to be said of a port; ``agent``: the running agent's pid."""
+    ours = any(pid == agent for pid, _ in port.holders)
+    others = [f"{program} (pid {pid})" for pid, program in port.holders if pid != agent]
+    words, advice = port.trouble
+    if words and not ours:
+        move = OPERATOR if "user" in words else TECHNICIAN
+        return Finding(AREA, State.WRONG, port.path, words, move, advice)
+    if others:
+        said = f"is open in {', '.join(others)}" + (" beside the gateway" if ours else "")
+        return Finding(AREA, State.WRONG, port.path, said, OPERATOR, "stop it: a line has one master")
+    if Path(port.path).name.startswith(_NUMBERED):
+        said = "its number may be another adapter's after the next start"
+        advice = f'serial = "{port.stable}"' if port.stable else "use a name in /dev/serial/by-path"
+        return Finding(AREA, State.WARNING, port.path, said, OPERATOR, advice)
+    return well(AREA, port.path, "open in the gateway" if ours else "is there and may be used")
+
+
+def _stable(device: int) -> str:
+    """The name that stays, by serial number of the adapter before by its socket."""
+    for folder in ("by-id", "by-path"):
+        for name in sorted((STABLE / folder).glob("*")):
+            try:
+                if name.stat().st_rdev == device:
+                    return str(name)
+            except OSError:
+                continue
+    return ""
+
+
+def _holders(device: int) -> Iterator[tuple[int, str]]:
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
+            continue
+        try:
+            open_here = any(_leads_to(file, device) for file in (process / "fd").iterdir())
+            if open_here:
+                yield int(process.name), (process / "comm").read_text().strip()
+        except OSError:
+            continue  # another user's, or just ended
+
+
+def _leads_to(file: Path, device: int) -> bool:
+    try:
+        return str(file.readlink()).startswith("/dev/") and file.stat().st_rdev == device
+    except OSError:
+        return False

@@ -1,0 +1,142 @@
+"""``aigeco doctor``: what a person reads, the JSON, the exit codes; tests/edge/test_doctor.py has what is found."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge import status
+from edge.cli import doctor
+from edge.doctor.finding import Case, Finding, State
+from edge.lockfile import Lock
+from tests.edge.places import Meters
+
+Aigeco = Callable[..., Any]
+
+
+@pytest.fixture
+def runs(site: Any) -> Any:
+    """A gateway that runs, as far as others can see: this process stands for it."""
+    meter = {"name": "house", "points": ["house"], "slot_ms": time.time_ns() // 1_000_000, "status": None}
+    meter |= {"trouble": "", "serial": "77", "requests": 100, "answers": 100, "latencies": [90, 10, 0, 0, 0, 0, 0, 0]}
+    document = {
+        "version": status.VERSION,
+        "gateway": "home-1",
+        "pid": os.getpid(),
+        "updated_ms": time.time_ns() // 1_000_000,
+        "threads": {"writer": 0.2},
+        "meters": [meter],
+        "alarms": [],
+        "stopped": False,
+    }
+    status.write(site.folder / "spool.db.status.json", document)
+    lock = Lock(site.folder / "spool.db.lock")
+    yield site
+    lock.release()
+
+
+def test_a_gateway_that_does_not_run(aigeco: Aigeco, site: Any, evidence: Any) -> None:
+    shown = aigeco("doctor", "--config", site.config)
+    assert shown.code == 1
+    first, blank, wrong, *rest = shown.out.splitlines()
+    assert first.startswith("gateway home-1, not running: 1 wrong, ")
+    assert blank == ""
+    assert wrong == "wrong   service: the gateway does not run, and never did with this store"
+    assert rest[:2] == ["        move: whoever runs this gateway", "        try:  systemctl start aigeco"]
+    assert max(map(len, shown.out.splitlines())) <= 80
+    assert "\x1b" not in shown.out
+    assert any(line.startswith("ok      meters: house: last slot ") for line in rest)
+
+
+def test_json(aigeco: Aigeco, evidence: Any, runs: Any) -> None:
+    shown = aigeco("doctor", "--config", runs.config, "--json")
+    said = json.loads(shown.out)
+    assert set(said) == {"ok", "gateway", "running", "took_s", "findings", "latency_bounds_ms", "meters"}
+    assert (said["ok"], said["gateway"], said["running"], shown.code) == (True, "home-1", True, 0), said
+    assert said["took_s"] < 10
+    assert all(set(each) == {"area", "state", "place", "words", "move", "advice"} for each in said["findings"])
+    areas = {each["area"] for each in said["findings"]}
+    wanted = [
+        "service",
+        "config",
+        "ports",
+        "meters",
+        "line quality",
+        "clock",
+        "disk",
+        "key",
+        "trust",
+        "broker",
+        "receipts",
+    ]
+    assert areas == set(wanted)
+    (meter,) = said["meters"]
+    assert (meter["meter"], meter["requests"], sum(meter["latencies"])) == ("house", 100, 100)
+    assert len(meter["latencies"]) == len(said["latency_bounds_ms"]) + 1
+
+
+def test_receipts_of_the_store(aigeco: Aigeco, evidence: Any, runs: Any) -> None:
+    with runs.config.open("a") as file:
+        file.write('\n[mqtt]\nhost = "127.0.0.1"\nport = 1\ninsecure = true\n')
+    said = json.loads(aigeco("doctor", "--config", runs.config, "--json").out)
+    words = {(each["area"], each["place"]): each["words"] for each in said["findings"]}
+    assert words["receipts", "Org1MSP"].endswith(f"s ago, up to seq {evidence.committed - 1}")
+    assert words["receipts", "pending"].startswith("3 of ")
+    assert words["broker", "127.0.0.1:1"].startswith("nothing listens on ")
+
+
+def test_meters_are_not_asked_beside_the_gateway(aigeco: Aigeco, evidence: Any, runs: Any) -> None:
+    asked = aigeco("doctor", "--probe", "--config", runs.config)
+    assert asked.code == 2
+    assert asked.problem[0] == "--probe would open the lines of the running gateway"
+
+
+def test_probe(aigeco: Aigeco, site: Any) -> None:
+    with Meters(1, model="eastron_sdm630") as there:
+        site.change("127.0.0.1:1502", f"127.0.0.1:{there.port}")
+        shown = aigeco("doctor", "--probe", "--config", site.config, "--json")
+    (meter,) = [each for each in json.loads(shown.out)["findings"] if each["area"] == "meters"]
+    assert (meter["state"], meter["place"]) == ("ok", "house")
+    assert "serial number 10000001" in meter["words"]
+
+
+def test_nothing_is_written(aigeco: Aigeco, evidence: Any, runs: Any) -> None:
+    def files() -> dict[str, bytes]:
+        return {
+            path.name: path.read_bytes()
+            for path in runs.folder.iterdir()
+            if not path.name.endswith("-shm") and path.stat().st_size
+        }
+
+    before = files()
+    aigeco("doctor", "--config", runs.config)
+    assert files() == before
+
+
+def test_a_wrong_configuration(aigeco: Aigeco, site: Any) -> None:
+    site.change("[store]", "[shop]")
+    assert aigeco("doctor", "--config", site.config).code == 3
+
+
+def test_long_words_are_wrapped_and_a_terminal_has_colours(site: Any) -> None:
+    from edge import config
+
+    case = Case(config.load(site.config), {}, True, 0)
+    path = "/dev/serial/by-path/" + "x" * 90
+    found = [Finding("ports", State.WRONG, path, "is open elsewhere " * 9, "somebody", "this and that " * 9)]
+    plain = list(doctor.lines(case, found, 1.0, False))
+    assert plain[0] == "gateway home-1, running: 1 wrong, 0 warnings (1.0 s)"
+    assert [line.strip() for line in plain if len(line) > 80] == [f"{path}:"], "a path stays whole"
+    assert list(doctor.lines(case, found, 1.0, True))[2].startswith("\x1b[1;31mwrong   \x1b[0m")
+    assert list(doctor.lines(case, [], 1.0, False)) == ["gateway home-1, running: all is well (1.0 s)"]
+
+
+def test_it_is_not_slow(python: Any, site: Any, evidence: Any) -> None:
+    code = f"from edge.cli.main import cli; cli(['doctor', '--config', {str(site.config)!r}])"
+    began_s = time.monotonic()
+    assert python(code, Path("/")).code == 1
+    assert time.monotonic() - began_s < 10
