@@ -1,11 +1,12 @@
-"""Which requests read a meter: registers merged into as few and as short requests as its limits allow. Pure.
+"""Which requests read a meter: of all sets that its limits allow, the one with the fewest bytes on the line. Pure.
 
 Never asks more registers than the meter answers, never splits a value, and keeps a value in one request with its scale
 register and the other parts it is made from wherever the limit allows.
 
 Rules
 - A hole between two values is read through when that costs less than another request: up to ``(overhead + 1) / 2``
-  registers, overhead being what a request and its answer cost in bytes on that transport.
+  registers, overhead being what a request and its answer cost in bytes on that transport. Where a limit cuts anyway, it
+  cuts at the longest holes.
 - Never past the map's own limits: registers of a request, longest hole, even addresses, forbidden ranges, barriers.
 """
 
@@ -27,6 +28,8 @@ _RTU_ANSWER_BYTES = 5
 # Modbus over serial line 1.02, 2.5.1.1: above 19200 baud the silence between frames is fixed.
 _FIXED_SILENCE_BAUD = 19200
 _FIXED_SILENCE_S = 0.00175
+# More bytes than any set of requests.
+_NEVER = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +57,22 @@ def plan(meter_map: MeterMap, overhead_bytes: int) -> tuple[Request, ...]:
     longest_hole = (overhead_bytes + 1) // 2
     if meter_map.max_gap is not None:
         longest_hole = min(longest_hole, meter_map.max_gap)
-    requests: list[Request] = []
-    for atom in _atoms(meter_map, meter_map.registers):
-        merged = _merge(requests[-1], atom, meter_map, longest_hole) if requests else None
-        if merged:
-            requests[-1] = merged
-        elif not any(_covers(request, atom) for request in requests):
-            requests.append(_aligned(atom, meter_map))
-    return tuple(requests)
+    atoms = _atoms(meter_map, meter_map.registers)
+    # The best set for the first atoms, by how many they are: bytes, and the requests. One byte more for a request than
+    # it costs makes the rule's hole of (overhead + 1) / 2 registers a tie, and with a tie fewer requests win.
+    best: list[tuple[int, tuple[Request, ...]]] = [(0, ())]
+    best += [(_NEVER, ())] * len(atoms)
+    for begin, atom in enumerate(atoms):
+        cost, before = best[begin]
+        request: Request | None = _aligned(atom, meter_map)
+        end = begin + 1
+        while request is not None:
+            found = (cost + overhead_bytes + 1 + 2 * request.count, (*before, request))
+            if (found[0], len(found[1])) <= (best[end][0], len(best[end][1])):
+                best[end] = found
+            request = _merge(request, atoms[end], meter_map, longest_hole) if end < len(atoms) else None
+            end += 1
+    return best[-1][1]
 
 
 def split(request: Request, meter_map: MeterMap) -> tuple[Request, ...]:
@@ -128,7 +139,7 @@ def _aligned(request: Request, meter_map: MeterMap) -> Request:
 
 
 def _merge(request: Request, atom: Request, meter_map: MeterMap, longest_hole: int) -> Request | None:
-    """Both in one request, None where that is not allowed or does not pay."""
+    """Both in one request, None where that is not allowed or cannot pay."""
     if request.function != atom.function or atom.address - request.end > longest_hole:
         return None
     both = _aligned(_hull((request, atom)), meter_map)

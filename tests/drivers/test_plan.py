@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -52,6 +53,11 @@ def test_a_request_ends_before_the_limit_and_never_inside_a_value() -> None:
 def test_the_map_may_forbid_long_holes() -> None:
     assert planned(meter(value(0), value(6)), TCP_OVERHEAD_BYTES) == [(4, 0, 8)]
     assert planned(meter(value(0), value(6), max_gap=3), TCP_OVERHEAD_BYTES) == [(4, 0, 2), (4, 6, 2)]
+
+
+def test_a_limit_cuts_at_the_longest_hole() -> None:
+    registers = [value(0), value(2), value(8), value(10)]
+    assert planned(meter(*registers, max_registers=10)) == [(4, 0, 4), (4, 8, 4)]
 
 
 def test_forbidden_registers_and_barriers_part_requests() -> None:
@@ -160,6 +166,68 @@ def maps(draw: st.DrawFn) -> MeterMap:
 @given(maps(), st.sampled_from(list(OVERHEADS)))
 def test_every_register_is_read_and_every_limit_kept(meter_map: MeterMap, overhead: int) -> None:
     holds(meter_map, plan(meter_map, overhead), overhead)
+
+
+@st.composite
+def small_maps(draw: st.DrawFn) -> MeterMap:
+    """Up to six values close together, so that every way to read them can be tried."""
+    registers, at = [], draw(st.integers(0, 3))
+    for hole, count in draw(st.lists(st.tuples(st.integers(-1, 9), st.sampled_from([1, 2, 4])), max_size=6)):
+        at = max(0, at + hole)
+        registers.append(value(at, count, draw(st.sampled_from([4, 4, 4, 3]))))
+        at += count
+    registers = registers or [value(at)]
+    return meter(
+        *registers,
+        max_registers=draw(st.sampled_from([4, 8, 10, 12, 14, 50])),
+        max_gap=draw(st.sampled_from([None, None, None, 0, 2, 5])),
+        even_only=draw(st.booleans()),
+        barriers=tuple(draw(st.lists(st.sampled_from([6, 12, 300]), max_size=1))),
+    )
+
+
+def cost_of(requests: Sequence[tuple[int, int]], overhead: int) -> tuple[int, int]:
+    """What the rules count, of requests as (first, end): the bytes, then the requests. A hole of (overhead + 1) / 2
+    registers still counts as no more than another request."""
+    return sum(overhead + 1 + 2 * (end - first) for first, end in requests), len(requests)
+
+
+def allowed(meter_map: MeterMap, group: Sequence[Register]) -> tuple[int, int] | None:
+    """The one request for a group of values, register by register; None where a limit forbids it."""
+    wanted = {at for register in group for at in range(register.address, register.address + register.count)}
+    first, end = min(wanted), max(wanted) + 1
+    if meter_map.even_only:
+        first, end = first - first % 2, end + end % 2
+    longest = length = 0
+    for at in range(first, end):
+        length = 0 if at in wanted else length + 1
+        longest = max(longest, length)
+    fits = end - first <= meter_map.max_registers
+    fits = fits and (meter_map.max_gap is None or longest <= meter_map.max_gap)
+    fits = fits and len({register.function for register in group}) == 1
+    fits = fits and not any(first < barrier < end for barrier in meter_map.barriers)
+    fits = fits and not any(low < end and first <= high for low, high in meter_map.forbidden)
+    return (first, end) if fits or len(group) == 1 else None
+
+
+def groupings(registers: Sequence[Register]) -> Iterator[list[list[Register]]]:
+    """Every way to share values out."""
+    if not registers:
+        yield []
+        return
+    first, *rest = registers
+    for groups in groupings(rest):
+        yield [[first], *groups]
+        for index, group in enumerate(groups):
+            yield [*groups[:index], [first, *group], *groups[index + 1 :]]
+
+
+@given(small_maps(), st.sampled_from(list(OVERHEADS)))
+def test_no_other_way_to_read_a_map_is_cheaper(meter_map: MeterMap, overhead: int) -> None:
+    ways = [[allowed(meter_map, group) for group in groups] for groups in groupings(meter_map.registers)]
+    best = min(cost_of([request for request in way if request], overhead) for way in ways if None not in way)
+    made = plan(meter_map, overhead)
+    assert cost_of([(request.address, request.end) for request in made], overhead) <= best
 
 
 @given(maps(), st.sampled_from(list(OVERHEADS)))
