@@ -27,6 +27,7 @@ COMMANDS = (
     "decode",
     "maps",
     "status",
+    "watch",
     "doctor",
     "verify",
     "export",

@@ -132,7 +132,7 @@ def _view(config: Config, reader: SpoolReader, now_ms: int) -> View:
         budget_bytes=config.budget_bytes,
         sending=told.get("sending", "") if running else "",
         receipts=_receipts(reader),
-        alarms=list(_alarms(config, told if running else {}, running)),
+        alarms=list(alarms(config, told if running else {}, running)),
     )
 
 
@@ -148,12 +148,13 @@ def _points(config: Config, reader: SpoolReader, told: Mapping[str, Any], now_ms
             yield Point(sub, models[sub], None, None, "never read", troubles.get(sub, ""))
             continue
         slot_ms, code = claims.body[16], claims.body.get(10)
-        words = "good" if code is None else _why(code)
+        words = "good" if code is None else why(code)
         age_s = max(0, now_ms - slot_ms) // 1000
         yield Point(sub, models.get(sub, ""), slot_ms, age_s, words, troubles.get(sub, "") if code else "")
 
 
-def _why(code: int) -> str:
+def why(code: int) -> str:
+    """A record status in words."""
     from drivers.reading import Status
 
     return Status(code).name.lower().replace("_", " ") if code in set(Status) else f"status {code}"
@@ -170,7 +171,8 @@ def _receipts(reader: SpoolReader) -> dict[str, Receipts]:
     return dict(sorted(found.items()))
 
 
-def _alarms(config: Config, told: Mapping[str, Any], running: bool) -> Iterator[Alarm]:
+def alarms(config: Config, told: Mapping[str, Any], running: bool) -> Iterator[Alarm]:
+    """What somebody should look at; ``told``: the running agent's status, empty when it does not run."""
     from drivers.reading import Status
 
     if not running:

@@ -62,10 +62,10 @@ def look(reader: SpoolReader) -> Seen:
     return Seen(counts.stored, counts.pending, newest(reader))
 
 
-def newest(reader: SpoolReader) -> dict[str, Receipt]:
-    """Organisation -> its receipt for the newest batch."""
+def newest(reader: SpoolReader, most: int = NEWEST) -> dict[str, Receipt]:
+    """Organisation -> its receipt for the newest batch, of those that are among the last ``most``."""
     found: dict[str, Receipt] = {}
-    for data in reader.newest_receipts(NEWEST):
+    for data in reader.newest_receipts(most):
         try:
             each = receipt.parse(data)
         except Malformed:

@@ -1,11 +1,13 @@
 """What the tests of the command line share: a way to run it, in this process and in one of its own."""
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from drivers.map import load
 from drivers.obis import pack
 from drivers.reading import Reading, Status, exact
+from edge import status as agent_status
 from edge.cli.main import cli
 from edge.spool import Spool
 from hw_sim.authority import Authority, Issued
@@ -215,6 +218,27 @@ def issue_receipt(organisation: Authority, batch: Batch) -> bytes:
     der = (issued.certificate.public_bytes(Encoding.DER),)
     name = organisation.organisation
     return issue(FileKey(issued.key), der, name, "home-1", int(time.time()), batch, "embedded", 1, bytes(32))
+
+
+@pytest.fixture
+def told(site: Site) -> Callable[..., None]:
+    """Writes what a running agent would tell; this process stands for it."""
+
+    def tell(**changes: Any) -> None:
+        document = {
+            "version": agent_status.VERSION,
+            "gateway": "home-1",
+            "pid": os.getpid(),
+            "clock": {"status": 2, "error_ms": 3},
+            "sending": "waiting for statements",
+            "meters": [{"name": "house", "bus": "cellar", "points": ["house"], "trouble": ""}],
+            "alarms": [],
+            "updated_ms": time.time_ns() // 1_000_000,
+            "stopped": False,
+        }
+        agent_status.write(site.folder / "spool.db.status.json", {**document, **changes})
+
+    return tell
 
 
 @pytest.fixture

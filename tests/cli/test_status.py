@@ -1,37 +1,13 @@
 """``aigeco status``: meters, what is pending, receipts, alarms and whose move; with and without a running agent."""
 
 import json
-import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from edge import status as agent_status
-
 Aigeco = Callable[..., Any]
-
-
-@pytest.fixture
-def told(site: Any) -> Callable[..., None]:
-    """Writes what a running agent would tell; this process stands for it."""
-
-    def tell(**changes: Any) -> None:
-        document = {
-            "version": agent_status.VERSION,
-            "gateway": "home-1",
-            "pid": os.getpid(),
-            "clock": {"status": 2, "error_ms": 3},
-            "sending": "waiting for statements",
-            "meters": [{"name": "house", "bus": "cellar", "points": ["house"], "trouble": ""}],
-            "alarms": [],
-            "updated_ms": time.time_ns() // 1_000_000,
-            "stopped": False,
-        }
-        agent_status.write(site.folder / "spool.db.status.json", {**document, **changes})
-
-    return tell
 
 
 def test_beside_a_running_agent(aigeco: Aigeco, site: Any, evidence: Any, told: Any) -> None:
