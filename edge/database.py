@@ -8,6 +8,9 @@ Rules
 - A transaction that fails changes nothing. A full disk and a busy file can be waited for; after any other error nothing
   more is written through this connection, because what the kernel still holds of the file cannot be trusted.
 - What cannot be read is renamed with its companions, by whoever opens it next.
+- A file of an older format is brought up to date by whoever opens it for writing, after a look at the whole of it, in
+  one transaction: it is of the old format or of the new one, never between. When that fails it stays as it was, and is
+  never taken for damaged. A file of a newer format stays as it is.
 """
 
 from __future__ import annotations
@@ -15,17 +18,17 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from edge.lockfile import set_aside, sync_folder
+from edge.state import LOG
 
 _APPLICATION = 0x41494753
 """``AIGS`` in the file's header: ours, and not any other SQLite file."""
-
-_VERSION = 1
 
 _PAGE_BYTES = 1024
 """Measured on ext4, 32 statements of 450 B a commit: 2.5 times their size with 1 KiB pages, 2.7 with 2, 3.2 with 4."""
@@ -54,6 +57,27 @@ _COMPANIONS = ("-wal", "-shm", _MARK)
 
 Writing = sqlite3.Connection
 """What a transaction's statements are executed on."""
+
+Step = Callable[[Writing], None]
+"""Makes of a file of one format one of the next, inside a transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of a file.
+
+    Attributes:
+        tables: statements that make them in a new file.
+        steps: from the first format to the second, from there to the third, and so on.
+    """
+
+    tables: str
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def version(self) -> int:
+        """The format they are."""
+        return 1 + len(self.steps)
 
 
 class SpoolProblem(Exception):
@@ -95,6 +119,10 @@ class SpoolTooNew(SpoolProblem):
     """Written by a newer version: the operator's move. The file stays as it is."""
 
 
+class SpoolTooOld(SpoolProblem):
+    """Of an older format, and whoever only reads cannot change that: the move of whoever starts the agent."""
+
+
 class Database:
     """One connection to one file."""
 
@@ -105,7 +133,7 @@ class Database:
         self._failed: SpoolProblem | None = None  # once set, nothing more is written
 
     @classmethod
-    def read(cls, path: Path) -> Database:
+    def read(cls, path: Path, schema: Schema) -> Database:
         """Open for reading, beside whoever writes.
 
         Raises:
@@ -113,16 +141,24 @@ class Database:
         """
         if not path.exists():
             raise SpoolFailed(f"{path}: there is no spool").advise("start the agent once, or check [store] path")
-        database = cls._opened(path, _connect(path, "?mode=ro"), [])
-        if not database.rows("SELECT 1 FROM sqlite_schema LIMIT 1"):
+        database = cls._opened(path, _connect(path, "?mode=ro"), schema)
+        try:
+            version = database._version()
+            if not version:
+                raise SpoolBusy(f"{path}: is just being made").advise(
+                    "look again in a moment; start the agent if it is not"
+                )
+            if version < schema.version:
+                raise SpoolTooOld(f"{path}: has format {version}, this version reads {schema.version}").advise(
+                    "start the agent of this version: it brings the file up to date"
+                )
+        except SpoolProblem:
             database.close()
-            raise SpoolBusy(f"{path}: is just being made").advise(
-                "look again in a moment; start the agent if it is not"
-            )
+            raise
         return database
 
     @classmethod
-    def write(cls, path: Path) -> Database | None:
+    def write(cls, path: Path, schema: Schema) -> Database | None:
         """Open for writing; None when nothing was ever stored in the file.
 
         Raises:
@@ -135,27 +171,36 @@ class Database:
             if any(Path(f"{path}{suffix}").exists() for suffix in _COMPANIONS):
                 raise SpoolDamaged(f"{path}: is gone, but not the files beside it")
             return None
-        database = cls._opened(path, _connect(path), _settings())
-        if not database.rows("SELECT 1 FROM sqlite_schema LIMIT 1"):  # a crash before the first commit
+        database = cls._opened(path, _connect(path), schema, _settings())
+        try:
+            version = database._version()
+            if not version:  # a crash before the first commit
+                database.close()
+                return None
+            if version < schema.version or path.stat().st_size <= _QUICK_CHECK_BYTES:
+                database._check()
+            if version < schema.version:
+                database._migrate(version, schema)
+        except SpoolProblem:
             database.close()
-            return None
+            raise
         return database
 
     @classmethod
-    def create(cls, path: Path, schema: str, rows: Sequence[tuple[str, Sequence[Any]]]) -> Database:
+    def create(cls, path: Path, schema: Schema, rows: Sequence[tuple[str, Sequence[Any]]]) -> Database:
         """Make the file, with its tables and first rows in one transaction.
 
         Raises:
             SpoolProblem: the folder or the disk does not let us.
         """
-        header = [f"PRAGMA application_id = {_APPLICATION}", f"PRAGMA user_version = {_VERSION}"]
+        header = [f"PRAGMA application_id = {_APPLICATION}", f"PRAGMA user_version = {schema.version}"]
         database = cls(path, _connect(path))
         try:
             database._connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             for setting in _settings():
                 database._connection.execute(setting).fetchall()
             with database.transaction() as db:
-                for statement in (*schema.strip().split(";\n"), *header):
+                for statement in (*schema.tables.strip().split(";\n"), *header):
                     db.execute(statement)
                 for query, values in rows:
                     db.execute(query, values)
@@ -166,29 +211,54 @@ class Database:
         return database
 
     @classmethod
-    def _opened(cls, path: Path, connection: sqlite3.Connection, settings: Sequence[str]) -> Database:
+    def _opened(
+        cls, path: Path, connection: sqlite3.Connection, schema: Schema, settings: Sequence[str] = ()
+    ) -> Database:
         database = cls(path, connection)
         try:
-            database._check_header()
+            ((application,),) = database.rows("PRAGMA application_id")
+            version = database._version()
+            if version and application != _APPLICATION:
+                raise SpoolForeign(f"{path}: is a database of another program")
+            if version > schema.version:
+                raise SpoolTooNew(f"{path}: has format {version}, this version knows {schema.version}").advise(
+                    "install the version that wrote it, or a newer one"
+                )
             for setting in settings:
                 database.rows(setting)
-            if settings and path.stat().st_size <= _QUICK_CHECK_BYTES:
-                ((verdict,),) = database.rows("PRAGMA quick_check(1)")
-                if verdict != "ok":
-                    raise database.damaged(str(verdict))
         except SpoolProblem:
             database.close()
             raise
         return database
 
-    def _check_header(self) -> None:
-        ((application,),), ((version,),) = self.rows("PRAGMA application_id"), self.rows("PRAGMA user_version")
-        if application != _APPLICATION and self.rows("SELECT 1 FROM sqlite_schema LIMIT 1"):
-            raise SpoolForeign(f"{self.path}: is a database of another program")
-        if version > _VERSION:
-            raise SpoolTooNew(f"{self.path}: has format {version}, this version knows {_VERSION}").advise(
-                "install the version that wrote it, or a newer one"
-            )
+    def _version(self) -> int:
+        """The format of what is in the file, 0 when nothing is."""
+        ((version,),) = self.rows("PRAGMA user_version")
+        return max(1, int(version)) if self.rows("SELECT 1 FROM sqlite_schema LIMIT 1") else 0
+
+    def _check(self) -> None:
+        ((verdict,),) = self.rows("PRAGMA quick_check(1)")
+        if verdict != "ok":
+            raise self.damaged(str(verdict))
+
+    def _migrate(self, version: int, schema: Schema) -> None:
+        """Take the steps from ``version`` on; all of them, or none.
+
+        Raises:
+            SpoolFull, SpoolBusy: none; waiting helps.
+            SpoolFailed: none. The file was found whole, so it is not what is wrong, and stays as it is.
+        """
+        try:
+            with self.transaction() as db:
+                for step in schema.steps[version - 1 :]:
+                    step(db)
+                db.execute(f"PRAGMA user_version = {schema.version}")
+        except SpoolProblem as problem:
+            if problem.waiting_helps:
+                raise
+            words = f"{self.path}: could not be brought from format {version} to {schema.version}: {problem}"
+            raise SpoolFailed(words).advise("install the version that wrote it; the file is as it was") from problem
+        LOG.info("%s: brought from format %d to %d", self.path, version, schema.version)
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """All rows of a query.

@@ -180,7 +180,8 @@ class Outbox(SpoolReader):
         chosen: list[tuple[int, bytes]] = []
         position = self._prune_from
         query = "SELECT id, count FROM run WHERE id >= ? AND id + count <= ? ORDER BY id LIMIT 256"
-        for start, count in self._database.rows(query, (position, self._upto())):
+        ((newest,),) = self._database.rows("SELECT max(id) FROM run")
+        for start, count in self._database.rows(query, (position, min(self._upto(), newest or 0))):
             if len(chosen) == runs:
                 break
             if self._is_committed(start, count):

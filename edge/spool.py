@@ -8,6 +8,7 @@ Rules
 - What one transaction stores is one row: pages touched per commit are what wears a card out.
 - What becomes of stored statements, batches, receipts and pruning, is in :mod:`edge.outbox`.
 - A stream that the ledger contradicts is abandoned from a seq on: those statements stay and are never sent.
+- One of an older format is brought up to date (:mod:`edge.schema`); one of a newer format is left alone.
 - A spool that cannot be read, or is another gateway's, is set aside under another name, and a new one begins.
 """
 
@@ -32,6 +33,7 @@ from edge.database import (
 )
 from edge.lockfile import Held, Lock
 from edge.outbox import Outbox
+from edge.schema import SPOOL
 from edge.spool_read import SEQ_BITS, SEQ_MASK, Stream, pack, unpack
 from signer import statement
 from signer.chain import Head
@@ -41,22 +43,6 @@ from signer.statement import Claims, Instant, Statement, stream_of
 
 _SNAPSHOT_EVERY = 1024
 """Statements after which the points' positions are written down again: bounds what a start has to parse (30 ms)."""
-
-_SCHEMA = """
-CREATE TABLE owner (gateway TEXT NOT NULL);
-CREATE TABLE stream (number INTEGER PRIMARY KEY, id BLOB NOT NULL, abandoned_from INTEGER, carried_to INTEGER);
-CREATE TABLE run (id INTEGER PRIMARY KEY, count INTEGER NOT NULL, statements BLOB NOT NULL);
-CREATE TABLE pruned (id INTEGER PRIMARY KEY, sids BLOB NOT NULL);
-CREATE TABLE batch (id INTEGER PRIMARY KEY, count INTEGER NOT NULL, root BLOB NOT NULL, committed INTEGER NOT NULL);
-CREATE TABLE receipt (batch INTEGER NOT NULL, organisation TEXT NOT NULL, channel TEXT NOT NULL, block INTEGER NOT NULL,
-                      data BLOB NOT NULL, PRIMARY KEY (batch, organisation, channel, block)) WITHOUT ROWID;
-CREATE TABLE newest (organisation TEXT NOT NULL, channel TEXT NOT NULL, block INTEGER NOT NULL,
-                     PRIMARY KEY (organisation, channel)) WITHOUT ROWID;
-CREATE TABLE process (one INTEGER PRIMARY KEY, boot INTEGER NOT NULL, host_boot TEXT NOT NULL, version TEXT NOT NULL,
-                      ended TEXT NOT NULL, began INTEGER NOT NULL, matched INTEGER);
-CREATE TABLE map (digest BLOB PRIMARY KEY, name TEXT NOT NULL, data BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE snapshot (one INTEGER PRIMARY KEY, upto INTEGER NOT NULL, positions TEXT NOT NULL);
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +119,13 @@ class Spool(Outbox):
         aside: SetAside | None = None
         try:
             try:
-                database = Database.write(path)
+                database = Database.write(path, SPOOL)
                 if database is not None:
                     return cls._load(database, gateway, lock)
             except (SpoolDamaged, SpoolForeign) as problem:
                 head = None if isinstance(problem, SpoolForeign) else _salvage(path, gateway)
                 aside = SetAside(move_aside(path, utc_ms), str(problem), head)
-            spool = cls(Database.create(path, _SCHEMA, [("INSERT INTO owner VALUES (?)", (gateway,))]), lock)
+            spool = cls(Database.create(path, SPOOL, [("INSERT INTO owner VALUES (?)", (gateway,))]), lock)
         except BaseException:
             lock.release()
             raise

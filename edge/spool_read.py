@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.database import Database
+from edge.schema import SPOOL
 from signer import cbor, cose, statement
 from signer.errors import Malformed
 from signer.statement import Claims
@@ -79,7 +80,7 @@ class SpoolReader:
         Raises:
             SpoolProblem: there is no spool, or it cannot be read.
         """
-        return SpoolReader(Database.read(path))
+        return SpoolReader(Database.read(path, SPOOL))
 
     @property
     def path(self) -> Path:

@@ -299,6 +299,23 @@ class TestPruning:
         assert batch is not None
         assert batch.count == 4
 
+    def test_the_newest_statements_stay_though_all_is_committed(self, tmp_path: Path) -> None:
+        """They are the chain's head, and there is no other place where it is written down."""
+        spool = open_(tmp_path)
+        made_by = begin(spool)
+        fill(spool, made_by, 10)
+        spool.close("clean")  # the positions are written down up to the very end
+        spool = open_(tmp_path)
+        spool.settle(spool.next_batch() or pytest.fail("no batch"), [])
+        while spool.prune():
+            pass
+        assert all_seqs(spool) == [0, 1, *range(38, 42)]
+        assert (spool.counts().stored, spool.end(1)) == (42, 42)
+        spool.close()
+        again = open_(tmp_path)
+        assert again.head == made_by.head
+        again.close()
+
     def test_abandoned_statements_stay(self, spool: Spool) -> None:
         first = begin(spool)
         fill(spool, first, 400)
