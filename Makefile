@@ -2,7 +2,7 @@
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test check soak bench interop lock clean help
+.PHONY: setup demo test check man soak bench interop lock clean help
 
 help:      ## what can be made
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -24,6 +24,9 @@ check: setup ## formatter, linter, type checker
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+man: setup ## docs/man/, from the text of --help
+	@PYTHONPATH=. $(BIN)/python scripts/manpages.py
 
 soak: setup ## the long campaigns
 	@scripts/mosquitto.sh --prepare

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge.cli import visiting, where
+from edge.cli import completion, visiting, where
 from edge.cli.exits import Exit, Refused
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _ROLES = ("grid", "consumption", "generation", "storage", "other")
 
 
 @click.command("commission", short_help="Put a meter into service, signed.")
-@click.argument("meter")
+@click.argument("meter", shell_complete=completion.meters)
 @where.option
 @click.option("--technician", metavar="NAME", help="Who puts it into service.")
 @click.option("--place", metavar="PSEUDONYM", help="Where it is: a pseudonym, never an address.")

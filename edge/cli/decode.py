@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from edge.cli import completion
+
 
 @click.command("decode", short_help="Show what the registers of a dump mean.")
-@click.argument("model")
+@click.argument("model", shell_complete=completion.models)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(model: str, file: Path, as_json: bool) -> None:

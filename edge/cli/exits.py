@@ -27,9 +27,10 @@ class Exit(IntEnum):
     SILENT = 71
     STORE_FAILED = 74
     INTERRUPTED = 130
+    UNREAD = 141
 
 
-MEANING = {
+MEANING: dict[int, str] = {
     Exit.OK: "done, and all that was checked holds",
     Exit.DOES_NOT_HOLD: "something that was checked does not hold",
     Exit.USAGE: "wrong arguments, or a file that is not what the command needs",
@@ -41,6 +42,7 @@ MEANING = {
     Exit.SILENT: "run: a thread was silent for too long",
     Exit.STORE_FAILED: "run: the disk of the store fails, or what is on it is damaged",
     Exit.INTERRUPTED: "ended by Ctrl-C",
+    Exit.UNREAD: "ended because nobody reads its output any more",
 }
 
 KNOWN = {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edge.cli import completion
 from edge.cli.exits import Exit, Refused
 
 if TYPE_CHECKING:
@@ -112,7 +113,11 @@ def options(command: _Command) -> _Command:
                 "--tcp", metavar="HOST:PORT", help="The meter, or the converter before it [port: mostly 502]."
             ),
             click.option(
-                "--serial", type=click.Path(path_type=Path), metavar="PATH", help=f"Serial port, best as {BY_ID}/..."
+                "--serial",
+                type=click.Path(path_type=Path),
+                metavar="PATH",
+                shell_complete=completion.ports,
+                help=f"Serial port, best as {BY_ID}/...",
             ),
             click.option("--baud", type=click.IntRange(300, 1_000_000), metavar="N", help="[default: the model's]"),
             click.option("--parity", type=click.Choice(["N", "E", "O"]), help="[default: the model's]"),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge.cli import table
+from edge.cli import completion, table
 from edge.cli.exits import Exit
 from edge.cli.table import some
 
@@ -86,7 +86,7 @@ def _yes(true: bool) -> str:
 
 
 @command.command("show", short_help="Show all that a map says.")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.models)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(name: str, as_json: bool) -> None:
     """Show all that the map NAME says: registers, limits, preconditions, sources, and the requests that read it.
@@ -104,7 +104,7 @@ def show(name: str, as_json: bool) -> None:
 
 
 @command.command("check", short_help="Test maps alone, without a meter.")
-@click.argument("names", nargs=-1, required=True, metavar="FILE_OR_NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="FILE_OR_NAME...", shell_complete=completion.models)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(names: Sequence[str], as_json: bool) -> int:
     """Test each map alone: its file, the requests, golden dumps, and a simulated meter that is read back.

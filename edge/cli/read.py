@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.cli import line
+from edge.cli import completion, line
 from edge.cli.exits import Exit, Refused, code_of, say
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Answer:
 
 
 @click.command("read", short_help="Read a meter once and show what it says.")
-@click.argument("model")
+@click.argument("model", shell_complete=completion.models)
 @line.options
 @click.option(
     "--word-order", type=click.Choice(["big", "little"]), help="For a device set otherwise than its map says."

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge.cli import table, visiting, where
+from edge.cli import completion, table, visiting, where
 from edge.cli.exits import Exit, Refused
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command("replace", short_help="Record that a meter was exchanged.")
-@click.argument("meter")
+@click.argument("meter", shell_complete=completion.meters)
 @where.option
 @click.option("--technician", metavar="NAME", help="Who exchanged it; for the site's documents.")
 @click.option("--old-serial", metavar="TEXT", help="Of the old meter, where it did not tell.")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge.cli import completion
 from edge.cli.exits import Exit, Refused
 
 if TYPE_CHECKING:
@@ -47,7 +48,13 @@ def _units(context: click.Context, parameter: click.Parameter, text: str | None)
 
 
 @click.command("scan", short_help="Find meters on a serial line or on hosts, and recognise them.")
-@click.option("--serial", type=click.Path(path_type=Path), metavar="PATH", help="Serial port.")
+@click.option(
+    "--serial",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    shell_complete=completion.ports,
+    help="Serial port.",
+)
 @click.option("--tcp", multiple=True, metavar="HOST[:PORT]", help="A host, or a converter; repeatable.")
 @click.option(
     "--baud",

@@ -2,6 +2,7 @@
 
 Rules
 - ``--config``, else $AIGECO_CONFIG, else ./aigeco.toml, else /etc/aigeco/aigeco.toml; the first that is named or there.
+- ``--config`` may stand before the command's name or behind it; behind it counts.
 - A file that was named but is not there is an error: nothing else is taken in its place.
 """
 
@@ -29,11 +30,13 @@ def option(command: _Command) -> _Command:
 
 
 def find(named: Path | None) -> Path:
-    """The configuration file to use.
+    """The configuration file to use; ``named``: behind the command's name.
 
     Raises:
         Refused: there is none.
     """
+    context = click.get_current_context(silent=True)
+    named = named or (context.find_root().obj if context else None)
     advice = "aigeco ... --config FILE; docs/example.toml is a commented example to start from"
     variable = os.environ.get(VARIABLE)
     for path, source in ((named, "--config"), (Path(variable) if variable else None, f"${VARIABLE}")):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge.cli import completion
 from hw_sim.home import POINTS
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _BAUD = 9600
 
 
 @click.command("meter", short_help="Run one meter.")
-@click.argument("model")
+@click.argument("model", shell_complete=completion.models)
 @click.option("--tcp", metavar="HOST:PORT", help="Listen here; port 0 takes any free one.")
 @click.option("--pty", type=click.Path(path_type=Path), metavar="PATH", help="Make a serial line, with a link at PATH.")
 @click.option("--rtu-over-tcp", is_flag=True, help="RTU frames on the TCP port, as behind a serial gateway.")

@@ -20,15 +20,17 @@ class Exit(IntEnum):
     CONFIG = 3
     LEDGER = 6
     INTERRUPTED = 130
+    UNREAD = 141
 
 
-MEANING = {
+MEANING: dict[int, str] = {
     Exit.OK: "done; a running peer was told to stop",
     Exit.DOES_NOT_HOLD: "the ledger's chain is not whole",
     Exit.USAGE: "wrong arguments, or a file that is not what the command needs",
     Exit.CONFIG: "the configuration, a key or a certificate is missing or wrong",
     Exit.LEDGER: "the ledger cannot be used",
     Exit.INTERRUPTED: "ended by Ctrl-C",
+    Exit.UNREAD: "ended because nobody reads its output any more",
 }
 
 

@@ -14,6 +14,7 @@ Exit codes
     3    the configuration, a key or a certificate is missing or wrong
     6    the ledger cannot be used
     130  ended by Ctrl-C
+    141  ended because nobody reads its output any more
 
 Rules
 - Commands that read never change the ledger, and work while a peer runs.
@@ -23,6 +24,8 @@ Rules
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,8 +52,18 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; click itself would end with 1 when nobody reads."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            return Exit.UNREAD
+
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run, and leave with the exit code."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             outcome = super().main(*args, **{**kwargs, "standalone_mode": False})
         except (KeyboardInterrupt, click.Abort):
@@ -60,6 +73,9 @@ class Commands(click.Group):
             sys.exit(Exit.USAGE)
         except click.ClickException as error:
             print(f"error: {error.format_message()}", file=sys.stderr)
+            context = error.ctx if isinstance(error, click.UsageError) else None
+            if context is not None:
+                print(f"  try: {context.command_path} --help", file=sys.stderr)
             sys.exit(Exit.USAGE)
         except Exception as error:
             code = _code_of(error)
@@ -67,12 +83,21 @@ class Commands(click.Group):
                 raise
             say(error)
             sys.exit(code)
+        _flush()
         sys.exit(outcome if isinstance(outcome, int) else Exit.OK)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The exit codes, below the commands."""
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(int(code)), words) for code, words in MEANING.items()])
+
+
+def _flush() -> None:
+    """Say the rest; whoever reads it, such as head, may have seen enough: that changes no outcome."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _code_of(error: Exception) -> Exit | None:

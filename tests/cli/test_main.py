@@ -123,6 +123,27 @@ def test_a_reader_that_has_seen_enough_changes_no_outcome(bundle: Path, harm: by
     assert (done.returncode, done.stderr) == (code, "")
 
 
+@pytest.mark.parametrize("program", ["edge", "hw_sim", "ledger"])
+def test_what_a_terminal_cannot_write_is_no_traceback(program: str) -> None:
+    code = f"import sys; from {program}.cli import main; sys.argv[1:] = ['caf\\xe9']; main.main()"
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(TOP), "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such command 'caf\\xe9'" in done.stderr
+
+
+def test_a_reader_that_leaves_in_the_middle() -> None:
+    code = "from edge.cli import main; import click, sys\n"
+    code += "def many(): [print('y' * 99, flush=True) for _ in range(9999)]\n"
+    code += "def said(self, *_): return click.Command('x', callback=many)\n"
+    code += "main.Commands.get_command = said; sys.argv[1:] = ['x']; main.main()\n"
+    command = ["bash", "-c", '"$0" -c "$1" | head -n 1; echo ${PIPESTATUS[0]}', sys.executable, code]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(TOP)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("y" * 99 + "\n141\n", "")
+
+
 def test_ctrl_c_ends_without_a_traceback(tmp_path: Path) -> None:
     """A read that waits for a meter which accepts the connection and says nothing."""
     import socket

@@ -1,6 +1,8 @@
 """Which configuration file is taken, and that a named one that is missing is never replaced by another."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,3 +59,11 @@ def test_an_empty_variable_is_none(places: tuple[Path, Path], monkeypatch: pytes
 def test_a_folder_is_no_file(places: tuple[Path, Path]) -> None:
     with pytest.raises(Refused, match="no such configuration file"):
         where.find(places[0])
+
+
+def test_before_the_command_or_behind_it(aigeco: Callable[..., Any], site: Any, tmp_path: Path) -> None:
+    behind = aigeco("config", "check", "--config", site.config)
+    assert behind.code == 0
+    assert aigeco("--config", site.config, "config", "check") == behind
+    assert aigeco("--config", tmp_path / "none.toml", "config", "check", "--config", site.config) == behind
+    assert aigeco("--config", tmp_path / "none.toml", "config", "check").code == Exit.CONFIG
