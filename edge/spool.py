@@ -179,12 +179,13 @@ class Spool(Outbox):
 
         Raises:
             SpoolFull: nothing was stored; waiting helps.
-            SpoolProblem: nothing was stored.
+            SpoolProblem, KeyProblem: nothing was stored.
             ValueError: they do not continue the chain.
         """
         head = self._continued(statements)
         number = self._number + (statements[0].kind == Kind.GENESIS)
         start = number << SEQ_BITS | statements[0].seq
+        run = pack([made.data for made in statements])  # where they are signed, before anything is locked
         with self._database.transaction() as db:
             if abandon_from is not None:
                 change = "UPDATE stream SET abandoned_from = ?, carried_to = ? WHERE number = ?"
@@ -192,7 +193,6 @@ class Spool(Outbox):
                 db.execute("UPDATE process SET matched = NULL")
             if number != self._number:
                 db.execute("INSERT INTO stream VALUES (?, ?, NULL, NULL)", (number, head.stream))
-            run = pack([made.data for made in statements])
             db.execute("INSERT INTO run VALUES (?, ?, ?)", (start, len(statements), run))
             if process is not None:
                 _write_process(db, process)

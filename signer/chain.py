@@ -27,6 +27,7 @@ from signer.statement import Instant, Statement, stream_of
 Values = tuple[tuple[int, Value], ...]
 _READING = int(Kind.READING)  # a plain number, since it is looked at for every measurement
 _HIGHEST_STATUS = 255
+_MOST_UNSIGNED_BYTES = statement.MAX_BYTES - 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class Chain:
             raise Malformed("statement, field 10", f"{reading.status} is outside 1..{_HIGHEST_STATUS}")
         if reading.sub == grammar.OF_THE_GATEWAY:
             raise Malformed("statement", "a reading about the gateway itself")
-        return self._sign(_READING, reading.sub, instant, encode.reading(reading))
+        return self._link(_READING, reading.sub, instant, encode.reading(reading))
 
     def gap(self, sub: str, instant: Instant, reason: int, from_ms: int, to_ms: int, missing: int) -> Statement:
         """``missing`` readings of ``sub`` (``-``: of all points) were not made, of slots from_ms <= slot_ms < to_ms."""
@@ -195,16 +196,16 @@ class Chain:
         return self._say(Kind.EXCHANGE, sub, instant, body)
 
     def _use(self, key: KeyStore) -> None:
-        self._key = key
+        self._sign_digest = key.sign_digest
         self._key_id = key_id(key.public_key)
         self._prefixes: dict[str, tuple[bytes, bytes]] = {}  # by measuring point; there are as many as meters
 
     def _say(self, kind: Kind, sub: str, instant: Instant, entries: dict[int, Any]) -> Statement:
         entries = {key: int(value) if isinstance(value, int) else value for key, value in entries.items()}
         grammar.check_body(kind, sub, {13: entries}, "statement")
-        return self._sign(int(kind), sub, instant, (encode.body({13: entries}), 1))
+        return self._link(int(kind), sub, instant, (encode.body({13: entries}), 1))
 
-    def _sign(self, kind: int, sub: str, instant: Instant, body: tuple[bytes, int]) -> Statement:
+    def _link(self, kind: int, sub: str, instant: Instant, body: tuple[bytes, int]) -> Statement:
         prefixes = self._prefixes.get(sub)
         if prefixes is None:
             prefixes = self._prefixes[sub] = encode.prefixes(self.gateway, sub, self._key_id)
@@ -218,11 +219,11 @@ class Chain:
         payload = encode.payload(kind, stream, seq, prev, self.boot, instant, self._random(16), body)
         content = cbor.byte_string(payload)
         sid = sha256(prefixes[0] + content).digest()
-        data = prefixes[1] + content + cose.SIGNATURE_HEAD + self._key.sign_digest(sid)
-        if len(data) > statement.MAX_BYTES:
-            raise Malformed("statement", f"{len(data)} bytes, at most {statement.MAX_BYTES} are allowed")
+        unsigned = prefixes[1] + content + cose.SIGNATURE_HEAD
+        if len(unsigned) > _MOST_UNSIGNED_BYTES:
+            raise Malformed("statement", f"{len(unsigned) + 64} bytes, at most {statement.MAX_BYTES} are allowed")
         self._at = (stream if seq else stream_of(sid), seq, sid)
-        return Statement(data, sid, seq, kind, sub)
+        return Statement(unsigned, self._sign_digest, sid, seq, kind, sub)
 
 
 def _present(entries: dict[int, Any]) -> dict[int, Any]:

@@ -11,6 +11,7 @@ Rules
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -108,6 +109,7 @@ def _clock(status: int, error_ms: int) -> bytes:
     return b"\x08\x82" + cbor.head(0, status) + cbor.head(0, error_ms) + b"\x09\x50"
 
 
+_u16, _u32 = struct.Struct(">BH").pack, struct.Struct(">BI").pack  # initial byte and argument
 _MAX_EXPONENT = EXPONENT_RANGE[-1]
 _EXPONENT = {exponent: cbor.encode(exponent) for exponent in EXPONENT_RANGE}
 
@@ -141,9 +143,9 @@ def _encode_values(values: tuple[tuple[int, Value], ...]) -> bytes:
             raise Malformed(f"statement, field 11, {key}", f"{value} is not in its normal form")
         previous = key
         if 0xFFFF < mantissa <= 0xFFFFFFFF:  # what counters hold
-            number = b"\x1a" + mantissa.to_bytes(4, "big")
+            number = _u32(0x1A, mantissa)
         elif 0xFF < mantissa <= 0xFFFF:
-            number = b"\x19" + mantissa.to_bytes(2, "big")
+            number = _u16(0x19, mantissa)
         else:
             number = cbor.integer(mantissa)
         if value.quality:

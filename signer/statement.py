@@ -11,9 +11,10 @@ Rules (FORMAT.md, statement-v1.cddl)
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -77,22 +78,43 @@ class Instant:
     error_ms: int
 
 
-class Statement(NamedTuple):  # not a frozen dataclass: one is made for every measurement, and this costs a third of it
-    """A signed statement, as the chain made it.
+class Statement:  # not a dataclass: one is made for every measurement
+    """A statement, as the chain made it. Signed when its bytes are first asked for.
+
+    The chain runs through digests, which leave the signature out; so a group of statements is made first and signed
+    after that, and each of the two runs while the processor's caches hold what it needs.
 
     Attributes:
-        data: the COSE_Sign1 message.
-        sid: 32 bytes, its identity.
+        sid: 32 bytes, its identity, and the digest that is signed.
         seq: its place in the stream.
         kind: a :class:`Kind`.
         sub: the measuring point, ``-`` for the gateway itself.
     """
 
-    data: bytes
-    sid: bytes
-    seq: int
-    kind: int
-    sub: str
+    __slots__ = ("_message", "_sign", "kind", "seq", "sid", "sub")
+
+    def __init__(
+        self, unsigned: bytes, sign: Callable[[bytes], bytes], sid: bytes, seq: int, kind: int, sub: str
+    ) -> None:
+        """``unsigned``: the message up to its 64 bytes of signature; ``sign`` makes them, of ``sid``."""
+        self._message = unsigned
+        self._sign: Callable[[bytes], bytes] | None = sign
+        self.sid = sid
+        self.seq = seq
+        self.kind = kind
+        self.sub = sub
+
+    @property
+    def data(self) -> bytes:
+        """The COSE_Sign1 message.
+
+        Raises:
+            KeyProblem: the key does not sign.
+        """
+        if self._sign is not None:
+            self._message += self._sign(self.sid)
+            self._sign = None
+        return self._message
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from edge.spool_read import SpoolReader
 from signer import batch as batches
 from signer.chain import Chain
 from signer.codes import BootReason, GapReason
+from signer.keys import KeyProblem
 from tests.edge import chains
 from tests.edge.chains import GATEWAY, START_MS, instant, receipt_for
 
@@ -589,3 +590,26 @@ print(kind, stored)
         spool = open_(tmp_path)
         assert spool.head is not None
         assert spool.head.seq == int(stored) - 1
+
+
+def test_a_key_that_fails_stores_nothing(tmp_path: Path) -> None:
+    class PulledOut:
+        public_key = chains.key().public_key
+        rate_per_s = None
+
+        def sign_digest(self, digest: bytes) -> bytes:
+            raise KeyProblem("the token was pulled out")
+
+    path = tmp_path / "spool.db"
+    with_token, chain = Spool.open(path, GATEWAY, START_MS), chains.chain()
+    with_token.append([chains.genesis(chain), *chains.readings(chain, 2)])
+    head = with_token.head
+    without = Chain(GATEWAY, PulledOut(), head, 1)
+    with pytest.raises(KeyProblem, match="pulled out"):
+        with_token.append(chains.readings(without, 2, 1), {"m0": Position(START_MS + 2000, 1000)})
+    assert (with_token.head, with_token.counts().stored, dict(with_token.positions)) == (head, 3, {})
+    with_token.append(chains.readings(Chain(GATEWAY, chains.key(), head, 1), 2, 1))
+    with_token.close()
+    reopened = Spool.open(path, GATEWAY, START_MS)
+    assert reopened.counts().stored == 5
+    reopened.close()

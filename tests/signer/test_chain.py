@@ -94,19 +94,44 @@ def test_a_rekey_is_signed_by_the_old_key_and_hands_over(chain: Chain) -> None:
     assert handed.key_id != after.key_id
 
 
-def test_a_failing_key_moves_nothing(chain: Chain) -> None:
-    class Broken:
-        public_key = KEY.public_key
-        rate_per_s = None
+class Token:
+    """A key that can be pulled out."""
 
-        def sign_digest(self, digest: bytes) -> bytes:
+    def __init__(self, store: FileKey) -> None:
+        self.public_key = store.public_key
+        self.rate_per_s = None
+        self.there, self.signed = True, 0
+        self._store = store
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        if not self.there:
             raise OSError("the token was pulled out")
+        self.signed += 1
+        return self._store.sign_digest(digest)
 
-    before = chain.head
-    chain._key = Broken()
-    with pytest.raises(OSError, match="pulled out"):
-        chain.event("-", AT, 1)
-    assert chain.head == before
+
+def test_a_group_is_signed_after_it_was_made() -> None:
+    token = Token(KEY)
+    chain = Chain("home-1", token, None, 1)
+    made = [chain.genesis(AT, (b"certificate",)), chain.event("-", AT, 1), chain.event("-", AT, 2)]
+    assert token.signed == 0
+    parsed = [parse(statement.data) for statement in made]
+    assert [claims.sid for claims in parsed] == [statement.sid for statement in made]
+    assert [claims.prev for claims in parsed[1:]] == [statement.sid for statement in made[:-1]]
+    assert all(verify_signature(claims, KEY.public_key) for claims in parsed)
+    assert [statement.data for statement in made] == [claims.data for claims in parsed]
+    assert token.signed == 3, "once each"
+
+
+def test_a_key_that_fails_gives_no_bytes(chain: Chain) -> None:
+    token = Token(KEY)
+    made = Chain("home-1", token, chain.head, 1).event("-", AT, 1)
+    token.there = False
+    for _ in range(2):
+        with pytest.raises(OSError, match="pulled out"):
+            print(made.data)
+    token.there = True
+    assert verify_signature(parse(made.data), KEY.public_key)
 
 
 READING = Reading("meter-1", 1_780_272_000_000, None, ((264, exact(5, 0)),), 80, (Block(3, 0, b"\0\5"),))

@@ -178,7 +178,7 @@ class Scene:
             "genesis, recovered", chain.genesis(at(1), (CERTIFICATES["gateway 2"], root), recovered), "gateway 2"
         )
         carried = (encode.body({13: {1: [True, None, -5], 2: {3: b"later"}}, 99: "carried"}), 2)
-        self._keep("unknown kind", chain._sign(99, "sdm630", at(), carried), "gateway 2")
+        self._keep("unknown kind", chain._link(99, "sdm630", at(), carried), "gateway 2")
 
 
 def plain(item: Any) -> Any:
