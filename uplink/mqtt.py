@@ -226,7 +226,7 @@ class Connection:
             manual_ack=True,
         )
         client.max_inflight_messages_set(0)  # the window is ours: paho never holds a message back to send it later
-        client.on_socket_open = self._await_verdict
+        client.on_socket_open = self._prepare
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -234,8 +234,21 @@ class Connection:
         client.on_message = self._on_message
         return client
 
-    def _await_verdict(self, _client: Client, _data: Any, sock: Any) -> None:
-        """Let the broker judge our certificate before CONNECT goes out; runs inside :meth:`open`, not on paho's thread.
+    def _prepare(self, _client: Client, _data: Any, sock: Any) -> None:
+        """Between the handshake and CONNECT; runs inside :meth:`open`, not on paho's thread.
+
+        The end of a batch goes out at once: Nagle's algorithm would hold it until the broker's TCP acknowledges what
+        came before, which it delays by 40 ms.
+
+        Raises:
+            OSError: the connection was refused.
+        """
+        if isinstance(sock, socket.socket):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._await_verdict(sock)
+
+    def _await_verdict(self, sock: Any) -> None:
+        """Let the broker judge our certificate before we speak.
 
         Under TLS 1.3 our side of the handshake ends before the broker has seen our certificate. Its session tickets say
         that it is content, an alert that it is not; had we sent something meanwhile, a reset could swallow the alert.
