@@ -65,18 +65,30 @@ class Bus:
         self._talk = Talk(endpoint, wire or Wire(endpoint), monotonic, sleep)
         self._guards: dict[int, Guard] = {}
         self._meters: dict[str, Meter] = {}
-        overhead_bytes = RTU_OVERHEAD_BYTES if self._talk.rtu else TCP_OVERHEAD_BYTES
-        for config in meters:
-            stated_ms = config.map.timeout_ms
-            guard = self._guards.setdefault(config.unit, Guard(stated_ms / 1000 if stated_ms else None))
-            self._meters[config.name] = Meter(config, guard, overhead_bytes)
         self._next_try = 0.0
-        self.counters: Mapping[str, Counters] = {name: meter.counters for name, meter in self._meters.items()}
+        self.counters: Mapping[str, Counters] = {}
+        self.change(meters)
 
     @property
     def connections(self) -> int:
         """How often the line was opened."""
         return self._talk.connections
+
+    def change(self, meters: Sequence[MeterConfig]) -> None:
+        """Other meters on the same line; of one whose configuration is the same, all stays known."""
+        units = {config.unit for config in meters}
+        before, guards = self._meters, {unit: guard for unit, guard in self._guards.items() if unit in units}
+        overhead_bytes = RTU_OVERHEAD_BYTES if self._talk.rtu else TCP_OVERHEAD_BYTES
+        found = {}
+        for config in meters:
+            known = before.get(config.name)
+            stated_ms = config.map.timeout_ms
+            guard = guards.setdefault(config.unit, Guard(stated_ms / 1000 if stated_ms else None))
+            if known is None or known.config != config:
+                known = Meter(config, guard, overhead_bytes)
+            found[config.name] = known
+        self._meters, self._guards = found, guards
+        self.counters = {name: meter.counters for name, meter in found.items()}
 
     def close(self) -> None:
         """Gives the line back."""

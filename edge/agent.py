@@ -6,11 +6,14 @@ Rules
 - A thread that raised, or is silent past its patience, ends the process with an exit code of its own; the service
   manager starts a new one, and what was lost becomes a signed gap.
 - SIGTERM and SIGINT end it cleanly: the read in progress is finished, what was read is stored, the end is written down.
+- SIGHUP, or a command's order (edge.apply), makes it read its configuration anew. A file with an error, or one that
+  needs a new start, changes nothing. Otherwise only the lines that are different are touched, each by its own thread.
 - Ends within 2 s whatever a bus or the broker does: threads that are waiting for the world are left behind.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import queue
@@ -18,13 +21,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from drivers.bus import Counters
 from drivers.table import Problem
-from edge import status
-from edge.config import Config, ConfigError, Meter
+from edge import apply, status
+from edge import config as configuration
+from edge.apply import Applied, Apply
+from edge.config import Bus, Config, ConfigError, Meter
 from edge.database import SpoolDamaged, SpoolProblem
 from edge.environment import check_environment, load_trust
 from edge.host import Clock, ServiceManager
@@ -34,7 +40,7 @@ from edge.reader import Reader
 from edge.sender import Sender
 from edge.spool import Spool
 from edge.state import LOG, Alarms, Pulse, State, words_of
-from edge.writer import Stop, Tick, Writer
+from edge.writer import Changed, Stop, Tick, Writer
 from signer.keys import KeyProblem
 from uplink.delivery import MqttConfig, MqttUplink, Uplink
 
@@ -57,6 +63,9 @@ _JOIN_BUSES_S = 1.2
 _JOIN_WRITER_S = 5.0
 _JOIN_SENDER_S = 0.3
 
+_REFUSED = "configuration"
+"""The alarm that the file is not what is in force."""
+
 Connect = Callable[[Spool, Alarms], Uplink]
 
 
@@ -68,8 +77,14 @@ class Agent:
         send_every_ms: how long statements are collected into one batch.
     """
 
-    def __init__(self, config: Config, identity: Identity, connect: Connect | None = None) -> None:
-        """``connect`` makes the way to the ledgers; None: nothing is sent."""
+    def __init__(
+        self,
+        config: Config,
+        identity: Identity,
+        connect: Connect | None = None,
+        load: Callable[[Path], Config] = configuration.load,
+    ) -> None:
+        """``connect`` makes the way to the ledgers; None: nothing is sent. ``load`` reads the configuration anew."""
         self._config = config
         self._identity = identity
         self._connect = connect
@@ -83,6 +98,11 @@ class Agent:
         self._readers: dict[str, Reader] = {}
         self._told: dict[str, Any] = {}
         self._told_s = float("-inf")
+        self._load = load
+        self._asked = False  # by SIGHUP, to read the configuration anew
+        self._moving = False  # whether lines are on their way to what is in force
+        self._answers: list[tuple[Apply, Applied]] = []  # which wait for that
+        self._warned: set[str] = set()
 
     def run(self) -> int:
         """Measure until told to stop; the exit code.
@@ -92,6 +112,7 @@ class Agent:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.state.stop.set())
+        signal.signal(signal.SIGHUP, self._ask)
         spool = Spool.open(self._config.spool, self._config.gateway, self._clock.now().utc_ms)
         if spool.was_set_aside:
             aside = spool.was_set_aside
@@ -102,11 +123,7 @@ class Agent:
         writer.begin(self._take_end_mark())
         self._start("writer", writer.run)
         for bus in self._config.buses:
-            name = f"bus {bus.name}"
-            pulse = self._pulse(name)
-            reader = Reader(bus, self._config, spool.positions, self._items, self._clock, self.state, pulse)
-            self._readers[name] = reader
-            self._start(name, reader.run)
+            self._begin(bus, spool)
         if self._connect is not None:
             self._start("sender", self._sender(spool, self._connect).run)
         self._manager.ready()
@@ -134,6 +151,13 @@ class Agent:
         self._threads[name] = threading.Thread(target=body, name=name, daemon=True)
         self._threads[name].start()
 
+    def _begin(self, bus: Bus, spool: Spool) -> None:
+        name = f"bus {bus.name}"
+        pulse = self._pulse(name)
+        reader = Reader(bus, self._config, spool.positions, self._items, self._clock, self.state, pulse)
+        self._readers[name] = reader
+        self._start(name, reader.run)
+
     def _sender(self, spool: Spool, connect: Connect) -> Sender:
         config, alarms = self._config, self.state.alarms
         return Sender(
@@ -160,6 +184,8 @@ class Agent:
                 if pulse.silent_s() > 0:
                     self._hang(pulse)
             self._manager.alive()
+            self._look_for_orders()
+            self._follow(spool)
             self._tell(spool)
 
     def _give_up(self, spool: Spool, pulse: Pulse) -> NoReturn:
@@ -186,6 +212,78 @@ class Agent:
         logging.shutdown()
         sys.stderr.flush()
         os._exit(code)
+
+    # ---- another configuration
+
+    def _ask(self, *_: object) -> None:
+        self._asked = True
+
+    def _look_for_orders(self) -> None:
+        """Take the configuration anew when somebody asks for it."""
+        if self._asked:
+            self._asked = False
+            self._take(None)
+        for order in apply.take(self._config.spool):
+            self._answers.append((order, self._take(order)))
+            self._moving = True
+
+    def _take(self, order: Apply | None) -> Applied:
+        """Put the configuration that is in the file now into force; or say why not, and go on with the one before."""
+        new, decided = apply.decide(self._config, self._load, order)
+        if order is not None and order.only_tell:
+            return decided
+        if new is not None:
+            self.state.alarms.clear(_REFUSED, "the file is in force")
+            self._put_into_force(new, "; ".join(decided.changes))
+        elif decided.problems:
+            first = decided.problems[0]
+            words = f"{self._config.path} was not taken, the one before is in force: {_with_advice(str(first), first)}"
+            more = len(decided.problems) - 1
+            self.state.alarms.raise_(_REFUSED, words + (f" (and {more} more: aigeco config check)" if more else ""))
+        return decided
+
+    def _put_into_force(self, new: Config, words: str) -> None:
+        """Tell everybody whom it concerns."""
+        LOG.info("configuration: %s", words or "nothing is different")
+        if not words:
+            return
+        old, self._config = self._config, new
+        self._items.put(Changed(new, words))
+        self.warn(check_environment(new) + check_load(new, self._identity.key.rate_per_s))
+        lines = {f"bus {bus.name}": bus for bus in new.buses}
+        for name, reader in self._readers.items():
+            if reader.bus != lines.get(name) or old.settlement_period_ms != new.settlement_period_ms:
+                reader.change(lines.get(name), new)
+        self._moving = True
+
+    def _follow(self, spool: Spool) -> None:
+        """Once the lines are what the configuration says: begin the new ones, and answer."""
+        if not self._moving:
+            return
+        lines = {f"bus {bus.name}": bus for bus in self._config.buses}
+        for name in [name for name in self._readers if not self._threads[name].is_alive()]:
+            del self._readers[name], self._threads[name]
+            self._pulses = [pulse for pulse in self._pulses if pulse.name != name]
+        if any(name not in lines or reader.bus != lines[name] for name, reader in self._readers.items()):
+            return
+        for name, bus in lines.items():  # only now: a new one may have the port of one that has ended
+            if name not in self._readers:
+                self._begin(bus, spool)
+        self._moving = False
+        self._told_s = float("-inf")
+        self._tell(spool)  # before the answer: who asked looks there next
+        while self._answers:
+            order, decided = self._answers.pop()
+            _try(functools.partial(apply.answer, self._config.spool, order, decided))
+
+    def warn(self, problems: Sequence[Problem]) -> None:
+        """What the configuration counts on and is not so stands as alarms, in place of those before."""
+        words = {f"configuration, {problem.place}": _words(problem) for problem in problems}
+        for key in self._warned - words.keys():
+            self.state.alarms.clear(key)
+        for key, said in words.items():
+            self.state.alarms.raise_(key, said)
+        self._warned = set(words)
 
     # ---- the end
 
@@ -267,7 +365,8 @@ class Agent:
         known = {"name": meter.name, "bus": bus, "model": meter.map.name, "points": meter.subs, "slot_ms": None}
         if last is None:
             return known
-        counters = self._readers[f"bus {bus}"].counters(meter.name)
+        reader = self._readers.get(f"bus {bus}")
+        counters = reader.counters(meter.name) if reader else Counters()
         return known | {
             "slot_ms": last.slot_ms,
             "status": last.status,
@@ -301,8 +400,7 @@ def run(config: Config) -> int:
         raise ConfigError(config.path, wrong)
     warnings += check_environment(config) + check_load(config, identity.key.rate_per_s)
     agent = Agent(config, identity, mqtt(config))
-    for problem in warnings:
-        agent.state.alarms.raise_(f"configuration, {problem.place}", _words(problem))
+    agent.warn(warnings)
     return agent.run()
 
 
@@ -334,7 +432,10 @@ def mqtt(config: Config) -> Connect | None:
 
 
 def _words(problem: Problem) -> str:
-    words = ": ".join(part for part in (problem.value, problem.words) if part)
+    return _with_advice(": ".join(part for part in (problem.value, problem.words) if part), problem)
+
+
+def _with_advice(words: str, problem: Problem) -> str:
     return f"{words}; try: {problem.advice}" if problem.advice else words
 
 

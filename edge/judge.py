@@ -32,13 +32,17 @@ class Judge:
 
     def know(self, meter: Meter, meter_map: MeterMap) -> None:
         """A meter is what ``meter_map`` says (concrete addresses); what was known of it is forgotten."""
-        for sub in meter.subs:
-            self._plans.pop(sub, None)
-            self._states.pop(sub, None)
+        self.forget(meter)
         for point in meter_map.points:
             sub = f"{meter.name}-{point}" if point else meter.name
             plan = Plan(meter_map, point, meter.role, meter.overrides, meter.limits)
             self._plans[sub], self._states[sub] = plan, begin(plan)
+
+    def forget(self, meter: Meter) -> None:
+        """A meter is gone."""
+        for sub in meter.subs:
+            self._plans.pop(sub, None)
+            self._states.pop(sub, None)
 
     def judged(self, readings: Sequence[Reading], boot_ms: int) -> tuple[tuple[Reading, ...], list[Happening]]:
         """The same readings with what is known against their values, and what began with them."""

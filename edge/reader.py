@@ -8,6 +8,8 @@ Rules
 - A meter is identified before its first reading, again after it was exchanged, and until it could be.
 - What cannot be handed over because the writer is behind is dropped here; the writer finds the hole and signs it.
 - While the disk is full nothing is read.
+- Another configuration is taken between two reads. Of a meter that it leaves as it was, nothing is forgotten and no
+  slot lost; one that has changed is described anew, and the end of one that is gone is handed over too.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ PATIENCE_S = 60.0
 """A read of many requests with a timeout each stays below this; a thread silent for longer hangs."""
 
 _LONGEST_WAIT_S = 5.0
-"""A clock that is set while we wait for the next slot is noticed after this time."""
+"""A clock that is set while we wait for the next slot, or another configuration, is noticed after this time."""
 
 _ASK_AGAIN_S = 300.0
 """A device that contradicts its map is asked who it is this often: somebody may put it right."""
@@ -70,11 +72,23 @@ class Lost:
     instant: Instant
 
 
-Item = Taken | Described | Lost
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Measuring points that there are no more."""
+
+    subs: tuple[str, ...]
+    instant: Instant
+
+
+Item = Taken | Described | Lost | Gone
 
 
 class Reader:
-    """One line and its meters."""
+    """One line and its meters.
+
+    Attributes:
+        bus: what it is at present; None when it is to be read no more.
+    """
 
     def __init__(
         self,
@@ -86,6 +100,8 @@ class Reader:
         state: State,
         pulse: Pulse,
     ) -> None:
+        self.bus: Bus | None = bus
+        self._changes: queue.SimpleQueue[tuple[Bus | None, Config]] = queue.SimpleQueue()
         self._meters = {meter.name: meter for meter in bus.meters}
         self._settlement_ms = config.settlement_period_ms
         self._positions = positions
@@ -93,7 +109,7 @@ class Reader:
         self._clock = clock
         self._state = state
         self._pulse = pulse
-        self._line = Line(bus.endpoint, [MeterConfig(m.name, m.map, m.unit, m.overrides) for m in bus.meters])
+        self._line = Line(bus.endpoint, _line_meters(bus))
         self._identities: dict[str, Identity | None] = dict.fromkeys(self._meters)
         self._judge = Judge()
         self._untold: list[Happening] = []
@@ -105,17 +121,25 @@ class Reader:
         self._schedule = self._plan()
 
     def run(self) -> None:
-        """Read until told to stop."""
+        """Read until told to stop, or until the line is gone."""
         while not self._state.stop.is_set():
             self._pulse.beat(PATIENCE_S)
+            while not self._changes.empty():
+                self._adopt(*self._changes.get())
+            if self.bus is None:
+                break
             wait_s = self._turn()
             if wait_s > 0:
                 self._state.stop.wait(min(wait_s, _LONGEST_WAIT_S))
         self._line.close()
 
+    def change(self, bus: Bus | None, config: Config) -> None:
+        """The line is ``bus`` from the next turn on, within 5 s; None: it is read no more. Called by another thread."""
+        self._changes.put((bus, config))
+
     def counters(self, name: str) -> Counters:
         """What happened with a meter since the start."""
-        return self._line.counters[name]
+        return self._line.counters.get(name) or Counters()
 
     def _turn(self) -> float:
         """Do what is due; seconds until there is something to do again."""
@@ -172,8 +196,8 @@ class Reader:
 
     def _hand_over(self, item: Item) -> bool:
         """Whether there was room for it."""
-        # A description must not be lost, and there are few of them.
-        if self._items.qsize() < QUEUE_ITEMS or isinstance(item, Described):
+        # A description and an end must not be lost, and there are few of them.
+        if self._items.qsize() < QUEUE_ITEMS or isinstance(item, Described | Gone):
             self._items.put(item)
             return True
         self._state.dropped += 1
@@ -200,6 +224,44 @@ class Reader:
             else:
                 LOG.info("meter %s is plausible again", meter.name)
 
+    def _adopt(self, bus: Bus | None, config: Config) -> None:
+        """Become another line; what stays as it was goes on as if nothing had happened."""
+        before, old = self._meters, self.bus
+        meters = {meter.name: meter for meter in bus.meters} if bus else {}
+        subs = {sub for line in config.buses for meter in line.meters for sub in meter.subs}  # also of other lines
+        gone = tuple(sub for meter in before.values() for sub in meter.subs if sub not in subs)
+        if gone:
+            self._hand_over(Gone(gone, self._clock.now()))
+        for name, meter in before.items():
+            if name not in meters:
+                self._forget(meter)
+            elif not _same_device(meter, meters[name]):
+                self._judge.forget(meter)
+                self._identities[name] = None
+                self._described.discard(name)
+        if bus is not None and old is not None:
+            if bus.endpoint == old.endpoint:
+                self._line.change(_line_meters(bus))
+            else:
+                self._line.close()
+                self._line = Line(bus.endpoint, _line_meters(bus))
+                self._identities = dict.fromkeys(self._identities)  # whoever answers there has to say who it is
+        self._meters, self.bus, self._settlement_ms = meters, bus, config.settlement_period_ms
+        self._identities = {name: self._identities.get(name) for name in meters}
+        self._schedule = self._plan()
+        for name in self._described:
+            if meters[name] != before[name]:
+                identity = self._identities[name]
+                if identity is not None:
+                    self._judge.know(meters[name], identity.map)
+                self._describe(meters[name])
+
+    def _forget(self, meter: Meter) -> None:
+        self._judge.forget(meter)
+        self._described.discard(meter.name)
+        for known in (self._last, self._asked_s, self._state.meters):
+            known.pop(meter.name, None)
+
     def _plan(self) -> Schedule:
         """A schedule at the present cadence that goes on where the last one, or the spool, ends."""
         self._periods = {
@@ -218,3 +280,12 @@ class Reader:
         """End of the slots that all points of a meter are accounted for; what one has twice, the writer drops."""
         found = [self._positions[sub].until_ms for sub in meter.subs if sub in self._positions]
         return min((until_ms for until_ms in found if until_ms is not None), default=None)
+
+
+def _line_meters(bus: Bus) -> list[MeterConfig]:
+    return [MeterConfig(meter.name, meter.map, meter.unit, meter.overrides) for meter in bus.meters]
+
+
+def _same_device(one: Meter, other: Meter) -> bool:
+    """Whether what is known of a meter from asking it holds for the other one."""
+    return (one.map, one.unit, one.overrides) == (other.map, other.unit, other.overrides)

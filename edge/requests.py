@@ -161,12 +161,7 @@ def leave(spool: Path, order: Order) -> Path:
     Raises:
         OSError: it cannot be written.
     """
-    place = folder(spool)
-    place.mkdir(mode=0o700, exist_ok=True)
-    _own(place, spool)
-    path = place / f"{time.time_ns():020d}-{secrets.token_hex(8)}{_WAITS}"
-    _write(path, _document(order), spool)
-    return path
+    return post(spool, _document(order), _WAITS)
 
 
 def answer_to(path: Path, timeout_s: float) -> Answer | None:
@@ -175,13 +170,46 @@ def answer_to(path: Path, timeout_s: float) -> Answer | None:
     Raises:
         TimeoutError: none came in time, but it was begun: it will be fulfilled.
     """
+    document = reply_to(path, timeout_s)
+    return None if document is None else _answer(document)
+
+
+def post(spool: Path, document: Mapping[str, Any], suffix: str) -> Path:
+    """Leave a document for the agent with this spool; its file. What is no order for the chain has its own suffix.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    place = folder(spool)
+    place.mkdir(mode=0o700, exist_ok=True)
+    _own(place, spool)
+    path = place / f"{time.time_ns():020d}-{secrets.token_hex(8)}{suffix}"
+    _write(path, document, spool)
+    return path
+
+
+def reply(path: Path, document: Mapping[str, Any], spool: Path) -> None:
+    """Answer what was left at ``path``.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    _write(path.with_name(f"{path.name.partition('.')[0]}{_ANSWER}"), document, spool)
+
+
+def reply_to(path: Path, timeout_s: float) -> dict[str, Any] | None:
+    """The answer to what was left; None: none came in time, and it was taken back.
+
+    Raises:
+        TimeoutError: none came in time, but it was begun.
+    """
     deadline = time.monotonic() + timeout_s
     where = path.with_suffix(_ANSWER)
     while True:
         with suppress(FileNotFoundError):
-            answer = _answer(json.loads(where.read_text()))
+            document: dict[str, Any] = json.loads(where.read_text())
             where.unlink()
-            return answer
+            return document
         if time.monotonic() > deadline:
             break
         time.sleep(_POLL_S)
@@ -189,7 +217,7 @@ def answer_to(path: Path, timeout_s: float) -> Answer | None:
         path.unlink()
     except FileNotFoundError:
         if where.exists():
-            return answer_to(path, 0)
+            return reply_to(path, 0)
         raise TimeoutError(f"{path}: was begun and not finished within {timeout_s:g} s") from None
     return None
 
@@ -288,13 +316,12 @@ class Desk:
         return begun
 
     def _close(self, path: Path, answer: Answer) -> None:
-        where = self._folder / f"{path.name.partition('.')[0]}{_ANSWER}"
         try:
-            _write(where, _answer_document(answer), self._spool)
+            reply(path, _answer_document(answer), self._spool)
             path.unlink(missing_ok=True)
             sync_folder(self._folder)
         except OSError as error:  # it is looked up again, and answered when there is room
-            self._report(f"an order cannot be answered: {where}: {error.strerror}")
+            self._report(f"an order cannot be answered: {path}: {error.strerror}")
 
 
 def _search(store: SpoolReader, path: Path, order: Order) -> tuple[Said, ...]:

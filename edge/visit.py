@@ -23,7 +23,7 @@ from pathlib import Path
 from drivers.bus import Bus as Line
 from drivers.bus import Identity, MeterConfig
 from drivers.reading import Reading
-from edge import requests, status
+from edge import apply, requests, status
 from edge.config import Bus, Config, Meter
 from edge.host import Clock
 from edge.identity import Identity as Gateway
@@ -46,6 +46,9 @@ _LATE_S = 15.0
 _POLL_S = 0.2
 _ANSWER_S = 15.0
 """The writer looks once a second; a card that syncs slowly takes a few."""
+
+_TOLD_S = 10.0
+"""A gateway that does not say within this time what it works with is of an older version, or has other troubles."""
 
 _LATELY = 512
 """Statements in which a change of the last seconds is found: 30 meters at a second for a quarter of a minute."""
@@ -114,9 +117,11 @@ def look(config: Config, bus: Bus, meter: Meter, timeout_s: float | None = None)
 
     Raises:
         Silent: it gives no values.
+        NotTaken: the running agent knows it otherwise, or not at all.
         SpoolProblem: the store cannot be read.
     """
     if running(config):
+        _check_in_force(config, meter)
         patience_s = meter.period_ms / 1000 + _LATE_S if timeout_s is None else timeout_s
         return _through_agent(config, meter, patience_s)
     return _directly(bus, meter)
@@ -180,11 +185,22 @@ def _through_agent(config: Config, meter: Meter, patience_s: float) -> Look:
     told = next((each for each in _meters(config) if each["name"] == meter.name), None)
     if told is None:
         silent = Silent(f"meter {meter.name}: is not among the meters of the running gateway")
-        silent.add_note("try: systemctl restart aigeco, so that it reads the configuration again")
+        silent.add_note("try: aigeco config apply, so that it reads the configuration again")
         raise silent
     silent = Silent(f"meter {meter.name}: the gateway has no values of it: {told.get('trouble') or 'not read yet'}")
     silent.add_note("try: its power and its cable; aigeco status says how it is")
     raise silent
+
+
+def _check_in_force(config: Config, meter: Meter) -> None:
+    """Raises NotTaken when what is signed would not be what the configuration says of the meter."""
+    with suppress(OSError):
+        told = apply.ask(config.spool, apply.digest(config.path), True, _TOLD_S)
+        words = next((each for each in told.changes if each.startswith(f"meter {meter.name} ")), "") if told else ""
+        if told is not None and meter.name in told.meters:
+            other = NotTaken(f"the running gateway does not work with this configuration yet: {words}")
+            other.add_note("try: aigeco config apply; then again")
+            raise other
 
 
 def _described(reader: SpoolReader, meter: Meter) -> Claims | None:

@@ -12,6 +12,7 @@ Rules
 - Past 80 % of the disk budget the cadence falls, at 100 % and on a full disk reading stops; both are said.
 - A stream that the ledgers contradict is left, and what they lack is said again in the new one before anything else.
 - What a technician's command asks for (edge.requests) is said within a second, once.
+- A point that is gone ends with an event: no slot behind it is owed. When it comes back, a gap covers the time between.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from edge.config import Config
 from edge.database import SpoolFull
 from edge.host import Clock, StepWatch, boot_id, software_digest
 from edge.identity import Identity
-from edge.reader import Described, Lost, Taken
+from edge.reader import Described, Gone, Lost, Taken
 from edge.requests import Begun, Desk
 from edge.spool import Position, Process, Spool
 from edge.state import LOG, Cadence, Pulse, State, words_of
@@ -36,6 +37,7 @@ from edge.succession import Succession
 from signer.chain import Chain, Descriptor, Head
 from signer.codes import BootReason, ClockSource, ClockStatus, EventCode, GapReason
 from signer.errors import Malformed
+from signer.grammar import MAX_TEXT_BYTES
 from signer.statement import Instant, Statement
 
 VERSION = "0.1.0"
@@ -89,6 +91,19 @@ class NewStream:
     done: threading.Event
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Another configuration is in force.
+
+    Attributes:
+        config: it.
+        words: what is different.
+    """
+
+    config: Config
+    words: str
+
+
 class Stop:
     """Nothing follows."""
 
@@ -102,6 +117,7 @@ class _Group:
     descriptors: dict[str, Descriptor] = field(default_factory=dict)
     maps: list[MeterMap] = field(default_factory=list)
     begun: set[str] = field(default_factory=set)  # points whose first reading of this run is among it
+    gone: set[str] = field(default_factory=set)  # points that there are no more
     fulfilled: list[tuple[Begun, list[Statement]]] = field(default_factory=list)
 
 
@@ -131,10 +147,10 @@ class Writer:
         self._watch = StepWatch()
         self._descriptors: dict[str, Descriptor] = {}  # as said in this run
         self._why = dict.fromkeys(spool.positions, GapReason.NOT_RUNNING)  # for the next hole of a point
-        self._owed: list[Described] = []  # descriptions of a transaction that failed
+        self._owed: list[Described | Gone | Changed] = []  # what a transaction that failed was to say
         self._succession = Succession(spool, self._chain, identity.certificates)
         self._desk = Desk(config.spool, state.alarms.note)
-        self._subs = frozenset(sub for bus in config.buses for meter in bus.meters for sub in meter.subs)
+        self._subs = _subs(config)
         self._full_since_s: float | None = None
         self._events: list[str] = []  # on the disk budget, not yet said
         self._dropped = 0  # readings that the buses had lost a second ago
@@ -237,8 +253,8 @@ class Writer:
         return self._desk.orders(self._spool, head, self._descriptors, self._subs) if head else []
 
     def _owe(self, items: Sequence[object]) -> None:
-        """Readings are lost and will be a gap; descriptions are said as soon as there is room."""
-        self._owed += [item for item in items if isinstance(item, Described)]
+        """Readings are lost and will be a gap; what points there are is said as soon as there is room."""
+        self._owed += [item for item in items if isinstance(item, Described | Gone | Changed)]
 
     # ---- from what was read to statements
 
@@ -256,15 +272,22 @@ class Writer:
                     for reading in item.readings:
                         self._reading(group, reading, item.instant)
                     for sub, event in item.happened:
-                        if sub in self._descriptors or sub in group.descriptors:
+                        if self._described(group, sub):
                             said = self._chain.event(sub, item.instant, event.code, event.key, event.words)
                             group.made.append(said)
                 case Described():
                     self._describe(group, item)
                 case Lost():
                     for sub in item.meter.subs:
-                        if sub in self._descriptors or sub in group.descriptors:
+                        if self._described(group, sub):
                             self._cover(group, sub, item.until_ms, GapReason(item.cause), item.instant)
+                case Gone():
+                    self._end(group, item)
+                case Changed():
+                    self._config, self._subs = item.config, _subs(item.config)
+                    group.made.append(
+                        self._chain.event("-", now, EventCode.CONFIGURATION_CHANGED, None, _cut(item.words))
+                    )
                 case Begun():
                     self._fulfil(group, item)
                 case Tick():
@@ -285,9 +308,26 @@ class Writer:
         group.made += made
         group.fulfilled.append((begun, made))
 
+    def _end(self, group: _Group, item: Gone) -> None:
+        """Points end: what their line still owed is a gap, and behind the event nothing is owed."""
+        for sub in item.subs:
+            described = self._described(group, sub)
+            if described is None:
+                continue
+            period_ms = described.period_ms
+            self._cover(group, sub, item.instant.utc_ms // period_ms * period_ms, GapReason.OVERLOAD, item.instant)
+            words = "removed from the configuration"
+            group.made.append(self._chain.event(sub, item.instant, EventCode.CONFIGURATION_CHANGED, None, words))
+            group.gone.add(sub)
+            group.descriptors.pop(sub, None)
+
+    def _described(self, group: _Group, sub: str) -> Descriptor | None:
+        """What a point is, None when there is no such point."""
+        return group.descriptors.get(sub) or (None if sub in group.gone else self._descriptors.get(sub))
+
     def _reading(self, group: _Group, reading: Reading, instant: Instant) -> None:
         sub = reading.sub
-        described = group.descriptors.get(sub) or self._descriptors.get(sub)
+        described = self._described(group, sub)
         if described is None:
             return  # a point that its meter's layout no longer has
         period_ms = described.period_ms
@@ -310,7 +350,8 @@ class Writer:
 
     def _cover(self, group: _Group, sub: str, until_ms: int, reason: GapReason, instant: Instant) -> None:
         """A gap from the first slot that is not accounted for up to ``until_ms``, if there is any."""
-        described = group.descriptors.get(sub) or self._descriptors[sub]
+        described = self._described(group, sub)
+        assert described is not None
         period_ms = described.period_ms
         due_ms = self._due_ms(group, sub, period_ms)
         if due_ms is None or due_ms >= until_ms:
@@ -333,7 +374,7 @@ class Writer:
         meter_map = identity.map if identity else meter.map
         for point in meter_map.points:
             sub = f"{meter.name}-{point}" if point else meter.name
-            before = group.descriptors.get(sub) or self._descriptors.get(sub)
+            before = self._described(group, sub)
             said = Descriptor(
                 item.period_ms,
                 meter.map.digest,
@@ -365,6 +406,10 @@ class Writer:
     def _store(self, made: list[Statement], group: _Group | None = None, process: Process | None = None) -> None:
         group = group or _Group()
         self._spool.append(made, group.positions, process, maps=group.maps)
+        for sub in group.gone:
+            self._descriptors.pop(sub, None)
+            self._why[sub] = GapReason.NOT_RUNNING
+            self._state.alarms.clear(f"meter {sub}", "is no more")
         self._descriptors.update(group.descriptors)
         for sub in group.begun:
             self._why.pop(sub, None)
@@ -440,6 +485,17 @@ class Writer:
         """Say again what an abandoned stream said and the ledgers lack, all of it before anything new."""
         while self._succession.step(self._clock.now(), self._descriptors):
             self._pulse.beat(PATIENCE_S)
+
+
+def _subs(config: Config) -> frozenset[str]:
+    """All measuring points that there are."""
+    return frozenset(sub for bus in config.buses for meter in bus.meters for sub in meter.subs)
+
+
+def _cut(words: str) -> str:
+    """As much as a statement holds."""
+    data = words.encode()
+    return words if len(data) <= MAX_TEXT_BYTES else data[: MAX_TEXT_BYTES - 4].decode(errors="ignore") + " ..."
 
 
 def cadence_at(level: float, cadence: Cadence) -> Cadence:

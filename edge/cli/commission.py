@@ -105,7 +105,7 @@ def _check_role(meter: Meter, role: str | None) -> None:
     """Raises Refused when the configuration says another role."""
     configured = meter.role.name.lower()
     if role is not None and role != configured:
-        advice = f'role = "{role}" for {meter.name} there; restart the gateway; then again'
+        advice = f'role = "{role}" for {meter.name} there; aigeco config apply; then again'
         raise Refused(f"meter {meter.name}: its role in the configuration is {configured}", Exit.CONFIG, advice)
 
 

@@ -52,7 +52,7 @@ def main() -> int:
     import edge.agent
 
     edge.agent.Spool = Told  # type: ignore[misc]
-    agent = Agent(settings, identity_of(settings), connect)
+    agent = Agent(settings, identity_of(settings), connect, lambda path: hurried(config.load(path), period_ms))
     agent.send_every_ms = period_ms
     return agent.run()
 
