@@ -322,7 +322,8 @@ def check_name(path: Path) -> None:
         raise MapError(str(path), [Problem("", path.stem, words, advice)])
 
 
-@lru_cache(maxsize=128)
+# More than there are: whoever goes through all of them, as a scan does, parses each once.
+@lru_cache(maxsize=256)
 def _of_the_catalogue(name: str) -> MeterMap:
     if name not in names():
         advice = closest(name, names()) + f"; or the path of a file that ends in {SUFFIX}"

@@ -34,8 +34,12 @@ NOT_FOR_SETTLEMENT = {
     "carlo_gavazzi_em21",
     "circutor_cvm-144",
     "circutor_cvm-c10_c11",
+    "circutor_cvm-e3-mini",
+    "circutor_wibeee",
+    "circutor_wibeee_3p",
     "deye_sun-sg01hp3",
     "e3dc_hauskraftwerk",
+    "hiking_dds238-2",
     "huawei_emma",
     "ingeteam_ingecon-sun-1play",
     "peacefair_pzem-003_pzem-017",
@@ -44,6 +48,7 @@ NOT_FOR_SETTLEMENT = {
     "shelly_pro-em",
     "siemens_pac3200",
     "siemens_pac4200",
+    "sigenergy_plant",
     "victron_gx_system",
 }
 TWO_POINTS = {
@@ -56,11 +61,13 @@ TWO_POINTS = {
     "fox-ess_h3-smart",
     "goodwe_dt",
     "goodwe_et",
+    "goodwe_et_u64",
     "growatt_legacy",
     "growatt_tl-x_tl-xh",
     "huawei_emma",
     "ingeteam_ingecon-sun-1play",
     "kostal_plenticore",
+    "sigenergy_plant",
     "sma_data-manager",
     "sofar_g3",
     "sofar_hyd-es",
@@ -76,7 +83,7 @@ TWO_POINTS = {
 
 
 def test_the_catalogue_is_complete() -> None:
-    assert len(names()) == 128
+    assert len(names()) == 136
     assert set(FIRST) <= set(names())
 
 

@@ -99,4 +99,9 @@ def test_the_catalogues_preconditions() -> None:
     assert looks["carlo_gavazzi_em24_e1"] == [(0xA000, (7,))]
     for name in ("em111_em112", "em330_em340", "et330_et340"):
         assert looks[f"carlo_gavazzi_{name}"] == [(0x1103, (1,))]
-    assert looks["chint_dtsu666"] == [(6, (1,))]
+    assert looks["chint_dtsu666"] == [(6, (1,)), (7, (10,))]
+    assert looks["goodwe_et"] == [(36004, (1,))]
+    assert looks["kostal_plenticore"] == [(5, (0,))]
+    assert looks["saia-burgess_ale3_awd3"] == [(8, ("B",))]
+    for name in ("sungrow_sg", "sungrow_sh"):
+        assert looks[name] == [(5001, (0, 1))]
