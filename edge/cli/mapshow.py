@@ -6,6 +6,7 @@ Rules
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -45,7 +46,8 @@ def show(one: MeterMap) -> None:
     for source in one.sources:
         print(f"  {source}")
     for precondition in one.preconditions:
-        print(f"before it is right: {precondition.words}")
+        words = f"before it is right: {precondition.words}"
+        print("\n".join(textwrap.wrap(words, 80, subsequent_indent="  ", break_long_words=False)))
         if precondition.look:
             print(f"  {_expected(precondition.look)}")
     print()

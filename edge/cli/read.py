@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ _METER = "meter"  # what the one meter is called on this command's bus
 _CONNECT_S = 5.0
 # It has just answered; a setting takes some meters a little longer than a measurement.
 _SETTING_S = 1.0
+# A terminal over SSH.
+_COLUMNS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +222,7 @@ def _show(meter_map: MeterMap, answer: Answer, place: str, word_order: str | Non
     print(f"read in {answer.window_ms} ms, registers in {len(answer.blocks)} requests")
     for each in answer.looked:
         if each.holds is not True:
-            print(_setting(each))
+            print("\n".join(textwrap.wrap(_setting(each), _COLUMNS, subsequent_indent="  ", break_long_words=False)))
 
 
 def _setting(looked: Looked) -> str:

@@ -211,6 +211,8 @@ def test_show_says_what_a_technician_needs(aigeco: Aigeco) -> None:
     assert "known by: input register 11 (u16) says 71 or 72 or 73" in lines
     at = next(index for index, line in enumerate(lines) if line.startswith("before it is right: application H"))
     assert lines[at + 1] == "  holding register 4353 (u16) says 7"
+    assert "before it is right: no PFA variant, which adds import and export up; a PFB" in lines
+    assert "  counts only while power is positive" in lines
     (row,) = [line for line in lines if line.startswith("active power  ")]
     assert row.split() == ["active", "power", "16.7.0", "input", "40", "s32", "little", "0.1", "W"]
     assert any(re.fullmatch(r"RTU at 9600 baud: 9 requests, 0\.\d\d s", line) for line in lines)

@@ -9,6 +9,7 @@ from drivers.map import Identify, MapError, Precondition, load, names, parse
 from drivers.modbus import Timeout
 from drivers.plan import Request
 from drivers.preconditions import look
+from hw_sim.readback import specimens
 
 MODE = """
 [[precondition]]
@@ -105,3 +106,30 @@ def test_the_catalogues_preconditions() -> None:
     assert looks["saia-burgess_ale3_awd3"] == [(8, ("B",))]
     for name in ("sungrow_sg", "sungrow_sh"):
         assert looks[name] == [(5001, (0, 1))]
+
+
+LOOKED_AT = [name for name in names() if any(each.look for each in load(name).preconditions)]
+
+
+@pytest.mark.parametrize("name", LOOKED_AT)
+def test_a_device_as_its_map_wants_it_and_one_that_is_not(name: str) -> None:
+    meter_map = load(name)
+    (specimen,) = specimens(meter_map)
+
+    def right(request: Request) -> bytes:
+        return specimen.device.read(request.function, request.address, request.count, 0.0)
+
+    def wrong(request: Request) -> bytes:
+        return bytes(byte ^ 0xFF for byte in right(request))
+
+    asked = [each for each in meter_map.preconditions if each.look]
+    assert [one.precondition for one in look(meter_map, right) if one.holds] == asked
+    assert [one.precondition for one in look(meter_map, wrong) if one.holds is False] == asked
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_precondition_is_no_remark(name: str) -> None:
+    """Where `aigeco read` and `maps show` find it, and short enough for two lines of a terminal."""
+    meter_map = load(name)
+    assert "PRECONDITION" not in meter_map.data.decode()
+    assert all(len(each.words) <= 100 and not each.words.endswith(".") for each in meter_map.preconditions)
