@@ -8,6 +8,7 @@ Rules
 - An unknown key is a problem: a setting that is misspelt must not silently be the default.
 - Periods are whole seconds that divide an hour, so that every slot starts at the same minute and second of each hour.
 - Paths are relative to the file.
+- A file of an older shape is read as one of today (:mod:`edge.shape`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from drivers.map import MapError, MeterMap
 from drivers.reading import EXPONENT_RANGE
 from drivers.table import Problem
 from edge.section import Section
+from edge.shape import up_to_date
 from signer.codes import Role
 
 _HOUR_S = 3600
@@ -34,6 +36,9 @@ _MOST_BUSES = 64
 
 _MOST_METERS = 247
 """Unit ids of one line (Modbus over serial line 1.02, section 2.2)."""
+
+_UNKNOWN_UNIT = -1
+"""Stands in for the usual unit id of a model that is not known."""
 
 _BAUDS = ("1200", "2400", "4800", "9600", "19200", "38400", "57600", "115200")
 _LEAST_BUDGET_MB = 16  # the log alone may take 4 MB of it
@@ -188,6 +193,9 @@ def parse(text: str, path: Path) -> Config:
         document = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, [Problem("", "", f"is no TOML: {error}", "compare with docs/example.toml")]) from None
+    outdated = up_to_date(document)
+    if outdated is not None:
+        raise ConfigError(path, [outdated])
     problems: list[Problem] = []
     config = _read(Section(document, "", problems), path)
     if problems or config is None:
@@ -219,6 +227,7 @@ def _read(top: Section, path: Path) -> Config | None:
         receipts=receipts,
     )
     top.know("mqtt")
+    top.know("version")
     for section in (gateway, key, store, measure, top):
         section.close()
     if config.mqtt and not config.organisations:
@@ -231,6 +240,7 @@ def _period(section: Section, key: str, default_s: int) -> int:
     if _HOUR_S % period_s:
         near = min((n for n in range(1, _HOUR_S + 1) if _HOUR_S % n == 0), key=lambda n: abs(n - period_s))
         section.wrong(key, period_s, "does not divide an hour", f"{key} = {near}")
+        return near  # what else it is the default of is not wrong
     return period_s
 
 
@@ -243,12 +253,15 @@ def _buses(top: Section, base: Path, period_s: int) -> tuple[Bus, ...]:
     for section, bus in zip(sections, buses, strict=True):
         line = bus.endpoint.path if isinstance(bus.endpoint, SerialEndpoint) else (bus.endpoint.host, bus.endpoint.port)
         key = "serial" if isinstance(bus.endpoint, SerialEndpoint) else "tcp"
-        section.once(key, line, str(bus.endpoint), lines, "put the meters of one line under one [[bus]]")
-        section.once("name", bus.name, bus.name, names, "give each line a name of its own")
+        if not section.told("tcp"):  # also when neither is given
+            section.once(key, line, str(bus.endpoint), lines, "put the meters of one line under one [[bus]]")
+        if bus.name != str(bus.endpoint) or not section.told("tcp", "serial"):
+            section.once("name", bus.name, bus.name, names, "give each line a name of its own")
         units: dict[int, str] = {}
         for number, meter in enumerate(bus.meters):
             place = Section({}, section.at(f"meter[{number}]"), section.problems)
-            place.once("unit", meter.unit, meter.unit, units, "give each device on one line a unit id of its own")
+            if meter.unit != _UNKNOWN_UNIT:
+                place.once("unit", meter.unit, meter.unit, units, "give each device on one line a unit id of its own")
             for point in meter.subs:
                 place.once("name", point, point, points, "give each meter a name of its own")
     return tuple(buses)
@@ -288,7 +301,9 @@ def _meter(section: Section, base: Path, period_s: int) -> Meter:
     name = section.name("name")
     meter_map = _map(section, base)
     defaults = meter_map.serial or meter_map.tcp
-    unit = section.integer("unit", 0, 255, defaults.unit if defaults else None)
+    usual = defaults.unit if defaults else None
+    guessed = section.told("model") and not section.has("unit")
+    unit = section.integer("unit", 0, 255, _UNKNOWN_UNIT if guessed else usual)
     role = section.choice("role", [role.name.lower() for role in Role], "grid")
     own_s = _period(section, "period_s", period_s)
     overrides = Overrides(
@@ -333,7 +348,7 @@ def _mqtt(top: Section, base: Path, uri: str, certificate: Path) -> Mqtt | None:
     if files["ca"] is None:
         advice = 'ca = "trust/broker.pem", or insecure = true for a plain connection on a closed network'
         section.wrong("ca", None, "is missing: whose broker is it?", advice)
-    if files["key"] is None and own_key is None:
+    if files["key"] is None and own_key is None and uri:
         section.wrong("key", None, "is missing: the signing key is no file that TLS could use", 'key = "keys/tls.pem"')
     if port == _MQTT_PORT:
         section.wrong("port", port, "is the port of plain MQTT", "port = 8883, or insecure = true on a closed network")

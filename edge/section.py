@@ -95,8 +95,15 @@ class Section(Table):
             return "", port
         return match[1].strip("[]"), int(match[2] or port)
 
+    def told(self, *keys: str) -> bool:
+        """Whether there is a problem with one of these keys."""
+        places = {self.at(key) for key in keys}
+        return any(problem.place in places for problem in self.problems)
+
     def once(self, key: str, value: _Seen, said: object, seen: dict[_Seen, str], advice: str) -> None:
-        """Reports a value that stands at another place already."""
+        """Reports a value that stands at another place already; a stand-in for a wrong one is the same as nothing."""
+        if self.told(key):
+            return
         if value in seen:
             self.wrong(key, said, f"is the same as {seen[value]}", advice)
         seen.setdefault(value, self.at(key))

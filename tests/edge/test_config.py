@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from drivers.line import SerialEndpoint, TcpEndpoint
-from edge import config
+from edge import config, shape
 from edge.config import ConfigError, parse
 from signer.codes import Role
 
@@ -178,11 +178,68 @@ def test_each_mistake_is_named(case: str) -> None:
     old, new, place, value, words, advice = WRONG[case]
     assert old in GOOD
     found = problems(GOOD.replace(old, new, 1))
-    mine = [problem for problem in found if problem[0] == place]
-    assert mine, found
-    assert value in mine[0][1]
-    assert words in mine[0][2]
-    assert advice in mine[0][3]
+    assert [problem[0] for problem in found] == [place], "one mistake, one problem"
+    assert value in found[0][1]
+    assert words in found[0][2]
+    assert advice in found[0][3]
+
+
+THREE = """
+[gateway]
+id = "home-1"
+[key]
+uri = "file:keys/gateway.pem"
+certificate = "keys/gateway.crt"
+[measure]
+period_s = 60
+[[bus]]
+tcp = "192.168.1.20"
+[[bus.meter]]
+name = "house"
+model = "eastron_sdm630"
+unit = 1
+[[bus.meter]]
+name = "pv"
+model = "eastron_sdm630"
+unit = 2
+[[bus]]
+tcp = "192.168.1.21"
+[[bus.meter]]
+name = "pump"
+model = "eastron_sdm630"
+unit = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "places"),
+    [
+        # A period for all meters is wrong once, where it stands.
+        ([("period_s = 60", "period_s = 7")], ["measure.period_s"]),
+        ([("period_s = 60", "period_s = 7"), ("unit = 2", "unit = 2\nperiod_s = 11")],
+         ["measure.period_s", "bus[0].meter[1].period_s"]),
+        # What is no unit id is the same as nobody's: neither as a given one nor as another that is none.
+        ([("unit = 2", 'unit = "two"')], ["bus[0].meter[1].unit"]),
+        ([("unit = 2", "unit = 256")], ["bus[0].meter[1].unit"]),
+        ([("unit = 1\n[[bus.meter]]", 'unit = -1\n[[bus.meter]]'), ("unit = 2", "unit = 300")],
+         ["bus[0].meter[0].unit", "bus[0].meter[1].unit"]),
+        # Nor is a model that is not known, whose usual unit id nobody can know.
+        ([('"eastron_sdm630"\nunit = 1', '"acme"'), ('"eastron_sdm630"\nunit = 2', '"acme"')],
+         ["bus[0].meter[0].model", "bus[0].meter[1].model"]),
+        # Names, lines and addresses that are not there or none.
+        ([('name = "house"\n', ""), ('name = "pv"\n', "")], ["bus[0].meter[0].name", "bus[0].meter[1].name"]),
+        ([('"house"', '"a b"'), ('"pv"', '"a b"')], ["bus[0].meter[0].name", "bus[0].meter[1].name"]),
+        ([('tcp = "192.168.1.20"\n', ""), ('tcp = "192.168.1.21"\n', "")], ["bus[0].tcp", "bus[1].tcp"]),
+        ([('"192.168.1.20"', '"a b"'), ('"192.168.1.21"', '"a b"')], ["bus[0].tcp", "bus[1].tcp"]),
+        ([("1.21", "1.20")], ["bus[1].tcp"]),
+    ],
+)  # fmt: skip
+def test_one_mistake_is_one_problem(changes: list[tuple[str, str]], places: list[str]) -> None:
+    text = THREE
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    assert sorted(problem[0] for problem in problems(text)) == sorted(places)
 
 
 def test_all_mistakes_are_named_at_once() -> None:
@@ -223,3 +280,35 @@ def test_an_empty_file_lacks_its_sections() -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         config.load(tmp_path / "aigeco.toml")
+
+
+class TestOlderFiles:
+    def test_a_file_may_say_its_version(self) -> None:
+        assert read("version = 1\n" + GOOD) == read()
+
+    @pytest.mark.parametrize("value", ["0", "-1", "true", '"1"', "1.5", "[1]"])
+    def test_what_is_no_version(self, value: str) -> None:
+        (found,) = problems(f"version = {value}\ncolour = 1\n" + GOOD)
+        assert (found[0], found[2], found[3]) == ("version", "is no version of this file", "version = 1")
+
+    def test_of_a_newer_file_nothing_else_is_judged(self) -> None:
+        (found,) = problems("version = 2\n" + GOOD.replace("role", "direction"))
+        assert found[:3] == ("version", "2", "this software knows files up to version 1")
+
+    def test_an_older_file_takes_the_steps_from_its_version_on(self) -> None:
+        """What a later version will do: two settings renamed, one after the other."""
+
+        def rename(old: str, new: str) -> shape.Step:
+            def step(document: shape.Document) -> None:
+                document[new] = document.pop(old)
+
+            return step
+
+        steps = [rename("storage", "disk"), rename("disk", "store")]
+        for version, key in ((None, "storage"), (1, "storage"), (2, "disk"), (3, "store")):
+            document = {key: {"path": "x.db"}, **({} if version is None else {"version": version})}
+            assert shape.up_to_date(document, steps) is None
+            assert document == {"store": {"path": "x.db"}}
+        too_new = shape.up_to_date({"version": 4, "store": {}}, steps)
+        assert too_new is not None
+        assert "up to version 3" in too_new.words
