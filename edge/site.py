@@ -5,7 +5,7 @@ Evidence is not here but in the chain: a document names the statement (stream, s
 Rules
 - A change replaces the whole file or nothing of it: a new file is written, synced and renamed, the folder is synced.
 - A file that cannot be read is set aside under another name, never deleted, and said once; then a new one begins.
-- A file of a newer version is left as it is.
+- A file of an older version is brought up to date, in one such change; one of a newer version is left as it is.
 - Lines and meters have revisions: an older one is kept, and what did not change makes no new one. Visits and
   commissionings are only added.
 - One process at a time (a lock beside the file). The agent never opens it.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,14 @@ from tinydb.storages import Storage
 
 from edge.lockfile import Lock, set_aside, sync_folder
 
-VERSION = 1
-"""Of the file's format; its tables and their fields only grow within one."""
+Tables = dict[str, dict[str, Any]]
+"""What the file holds: the documents of each table, by their number."""
+
+Step = Callable[[Tables], None]
+"""Makes of a file of one version one of the next."""
+
+STEPS: tuple[Step, ...] = ()
+"""From version 1 to 2, from 2 to 3, and so on; never changed. Within a version tables and their fields only grow."""
 
 BUS, METER, VISIT, COMMISSIONING, EXCHANGE = "bus", "meter", "visit", "commissioning", "exchange"
 """The tables."""
@@ -52,7 +58,7 @@ class DurableFile(Storage):
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def read(self) -> dict[str, dict[str, Any]] | None:
+    def read(self) -> Tables | None:
         """The tables; None when there is no file yet.
 
         Raises:
@@ -72,7 +78,7 @@ class DurableFile(Storage):
             raise ValueError("holds a document that is none")
         return found
 
-    def write(self, data: dict[str, dict[str, Any]]) -> None:
+    def write(self, data: Tables) -> None:
         """Put the tables in place of the old ones."""
         new = self._path.with_name(f"{self._path.name}.new")
         text = json.dumps(data, indent=1, ensure_ascii=False)
@@ -88,7 +94,12 @@ class DurableFile(Storage):
 class Site:
     """The documents of one site; in ``with``."""
 
-    def __init__(self, path: Path, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    def __init__(
+        self,
+        path: Path,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        steps: Sequence[Step] = STEPS,
+    ) -> None:
         """Open the file, or begin one.
 
         Raises:
@@ -99,6 +110,7 @@ class Site:
         """
         self.path = path
         self._now_ms = now_ms
+        self._steps = steps
         self._lock = Lock(Path(f"{path}.lock"))
         try:
             self._db = self._open()
@@ -115,7 +127,7 @@ class Site:
                 db.table(name).all()
             if version is None and db.tables():
                 raise ValueError("says no version")
-            if version is not None and type(version) is not int:
+            if version is not None and (type(version) is not int or version < 1):
                 raise ValueError(f"says version {version!r}")
         except (ValueError, KeyError, RecursionError) as error:
             words = f"is damaged ({type(error).__name__ if isinstance(error, KeyError) else error})"
@@ -123,13 +135,27 @@ class Site:
             damaged = SiteDamaged(f"{self.path}: {words}; it was set aside as {aside}")
             damaged.add_note("try: the same again, which begins a new file; the evidence itself is in the store")
             raise damaged from None
+        newest = 1 + len(self._steps)
         if version is None:
-            db.table(_ABOUT).insert({"version": VERSION})
-        elif version > VERSION:
-            newer = SiteNewer(f"{self.path}: is of version {version}, this software knows {VERSION}")
+            db.table(_ABOUT).insert({"version": newest})
+        elif version > newest:
+            newer = SiteNewer(f"{self.path}: is of version {version}, this software knows {newest}")
             newer.add_note("try: the newer software; or name another store.path")
             raise newer
+        elif version < newest:
+            return self._migrated(version)
         return db
+
+    def _migrated(self, version: int) -> TinyDB:
+        """The file brought up to date from ``version``, whole or not at all."""
+        file = DurableFile(self.path)
+        tables = file.read() or {}
+        for step in self._steps[version - 1 :]:
+            step(tables)
+        (about,) = tables[_ABOUT].values()
+        about["version"] = 1 + len(self._steps)
+        file.write(tables)
+        return TinyDB(self.path, storage=DurableFile)
 
     def revise(self, table: str, name: str, content: Mapping[str, Any]) -> int:
         """Note what a line or a meter is now; its revision, the same as before when nothing changed."""

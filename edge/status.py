@@ -5,6 +5,7 @@ Written whole or not at all (a new file renamed over the old one), never synced:
 Rules
 - A full disk is when it matters most: then the old file, which has room to spare, is written over.
 - Values are not in it: they are in the newest statements, which anyone may read from the spool (:func:`latest`).
+- What ``_ALWAYS`` names stays what it is in every version; of a file of another version that is all that is taken.
 - A file that is older than a minute, or whose process is gone, says how the agent was, not how it is.
 """
 
@@ -22,6 +23,9 @@ from signer.codes import Kind
 from signer.statement import Claims
 
 VERSION = 1
+_ALWAYS = ("version", "gateway", "pid", "updated_ms", "stopped")
+_OTHER = "version: the gateway that runs is not of the version of this command; try: systemctl restart aigeco"
+
 REFRESH_S = 20.0
 """A running agent writes this often, also when nothing changed."""
 
@@ -71,16 +75,20 @@ def _write_over(path: Path, text: bytes) -> bool:
 def read(path: Path) -> dict[str, Any] | None:
     """The document, None when there is none that can be read.
 
-    ``running`` in it is False when its process is gone.
+    ``running`` in it is False when its process is gone. After an update the agent that still runs may be of another
+    version: then it says little more than that.
     """
     try:
-        document = json.loads(path.read_text())
+        document: Any = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    if not isinstance(document, dict) or document.get("version") != VERSION:
+    if not isinstance(document, dict) or not isinstance(document.get("version"), int):
         return None
-    document["running"] = _lives(document.get("pid"))
-    return document
+    told: dict[str, Any] = document
+    if told["version"] != VERSION:
+        told = {key: told[key] for key in _ALWAYS if key in told} | {"alarms": [_OTHER]}
+    told["running"] = _lives(told.get("pid"))
+    return told
 
 
 def latest(reader: SpoolReader) -> dict[str, Claims]:

@@ -9,7 +9,8 @@ Rules
   first: a commit that is changed, removed or moved breaks the chain of all that follow.
 - The receipt is kept with the commit and repeated verbatim. The sids are kept beside the bytes: what a fork is can
   still be told when the bytes of a batch have been purged.
-- A file of another organisation, or one that is no ledger, is left alone.
+- A file of another organisation or of another version, or one that is no ledger, is left alone. There is one version so
+  far: whoever makes the second brings the first up to date, in one transaction.
 """
 
 from __future__ import annotations
@@ -379,7 +380,10 @@ def _owner(sql: sqlite3.Connection, path: Path, organisation: str | None) -> str
         raise LedgerProblem(f"{path}: is a database, but no ledger")
     version, owner = sql.execute("SELECT version, organisation FROM ledger").fetchone()
     if version != VERSION:
-        raise LedgerProblem(f"{path}: is a ledger of version {version}, this program writes version {VERSION}")
+        problem = LedgerProblem(f"{path}: is a ledger of version {version}, this program knows version {VERSION}")
+        other = "the version of aigeco-peer that wrote it" + (", or a newer one" if version > VERSION else "")
+        problem.add_note(f"try: {other}; this file is left as it is")
+        raise problem
     if organisation is not None and owner != organisation:
         raise LedgerProblem(f"{path}: is the ledger of {owner}, not of {organisation}")
     return str(owner)

@@ -71,6 +71,19 @@ def test_alarms_say_whose_move_it_is(aigeco: Aigeco, site: Any, evidence: Any, t
     ]
 
 
+def test_a_gateway_of_another_version(aigeco: Aigeco, site: Any, evidence: Any, told: Any) -> None:
+    """After an update, before the restart: what its words mean is not known, and it runs all the same."""
+    told(version=99, meters="another shape", clock=[], spool=None)
+    shown = json.loads(aigeco("status", "--config", site.config, "--json").out)
+    assert shown["running"] is True
+    (alarm,) = shown["alarms"]
+    assert alarm["words"] == (
+        "version: the gateway that runs is not of the version of this command; try: systemctl restart aigeco"
+    )
+    told(version="x")
+    assert json.loads(aigeco("status", "--config", site.config, "--json").out)["running"] is False
+
+
 def test_a_meter_that_was_never_read(aigeco: Aigeco, site: Any, evidence: Any, told: Any) -> None:
     with site.config.open("a") as file:
         file.write(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge.lockfile import Held
-from edge.site import COMMISSIONING, METER, VISIT, DurableFile, Site, SiteDamaged, SiteNewer
+from edge.site import COMMISSIONING, METER, VISIT, DurableFile, Site, SiteDamaged, SiteNewer, Tables
 
 NOW_MS = 1_790_000_000_000
 
@@ -58,6 +58,7 @@ def test_a_meter_has_revisions_and_what_did_not_change_makes_none(tmp_path: Path
         b'{"meter": {"1": {}}}',
         b'{"about": {"1": {}}}',
         b'{"about": {"1": {"version": "1"}}}',
+        b'{"about": {"1": {"version": 0}}}',
         b"\xff\xfe",
         b"[" * 100_000,
     ],
@@ -83,6 +84,49 @@ def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     with pytest.raises(SiteNewer):  # and the lock was given back
         opened(path)
+
+
+class TestAnOlderFile:
+    """What a later version will do: the first one's visits get another name, then a field of each does."""
+
+    @staticmethod
+    def first(tables: Tables) -> None:
+        tables["inspection"] = tables.pop(VISIT)
+
+    @staticmethod
+    def second(tables: Tables) -> None:
+        for row in tables["inspection"].values():
+            row["who"] = row.pop("technician")
+
+    def test_it_is_brought_up_to_date_and_nothing_is_lost(self, tmp_path: Path) -> None:
+        path = tmp_path / "site.json"
+        with opened(path) as site:
+            site.add(VISIT, {"technician": "Núria"})
+            site.revise(METER, "house", {"model": "a"})
+        for steps in ((self.first,), (self.first, self.second), (self.first, self.second)):
+            with Site(path, lambda: NOW_MS, steps) as site:
+                who = "who" if len(steps) > 1 else "technician"
+                assert site.all("inspection") == [{"at_ms": NOW_MS, who: "Núria"}]
+                assert site.latest(METER, "house") is not None
+                assert site.revise(METER, "house", {"model": "a"}) == 1
+            assert json.loads(path.read_text())["about"] == {"1": {"version": 1 + len(steps)}}
+        with pytest.raises(SiteNewer, match="is of version 3, this software knows 1"):
+            opened(path)
+
+    def test_a_step_that_fails_leaves_it_as_it_was(self, tmp_path: Path) -> None:
+        def bad(tables: Tables) -> None:
+            tables.clear()
+            raise RuntimeError("a bug")
+
+        path = tmp_path / "site.json"
+        with opened(path) as site:
+            site.add(VISIT, {"technician": "Núria"})
+        before = path.read_bytes()
+        with pytest.raises(RuntimeError):
+            Site(path, lambda: NOW_MS, (self.first, bad))
+        assert path.read_bytes() == before
+        with opened(path) as site:  # and the lock was given back
+            assert len(site.all(VISIT)) == 1
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

@@ -195,6 +195,25 @@ def test_a_file_that_is_none_of_ours_is_left_as_it_is(tmp_path: Path) -> None:
         LedgerFile(tmp_path, "Org1MSP")
 
 
+@pytest.mark.parametrize(("version", "more"), [(2, ", or a newer one"), (0, "")])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_ledger_of_another_version_is_left_as_it_is(tmp_path: Path, version: int, more: str, read_only: bool) -> None:
+    path = tmp_path / "ledger.db"
+    LedgerFile(path, "Org1MSP").close()
+    db = sqlite3.connect(path)
+    db.execute("UPDATE ledger SET version = ?", (version,))
+    db.commit()
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(
+        LedgerProblem, match=f"is a ledger of version {version}, this program knows version 1"
+    ) as caught:
+        LedgerFile(path, None if read_only else "Org1MSP", read_only)
+    words = f"try: the version of aigeco-peer that wrote it{more}; this file is left as it is"
+    assert caught.value.__notes__ == [words]
+    assert path.read_bytes() == before
+
+
 def test_a_reader_sees_what_is_committed_and_cannot_write(site: Site) -> None:
     site.file.register(Gateway("alpha"))
     line = site.world.line().begin().grow(3)
