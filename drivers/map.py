@@ -159,10 +159,12 @@ class Precondition:
     Attributes:
         words: what has to be so, for the person at the device.
         look: the register that shows it, and what it says then; None when only a person can see it.
+        contact: without it the device answers nobody: worth saying to whom it does not answer, and to nobody else.
     """
 
     words: str
     look: Identify | None
+    contact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

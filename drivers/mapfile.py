@@ -230,8 +230,11 @@ def _identify(table: Table | None) -> Identify | None:
 def _precondition(table: Table) -> Precondition:
     words = table.text("words")
     look = _look(table, None) if table.has("address") else None
+    contact = table.flag("contact")
+    if contact and look:
+        table.wrong("contact", contact, "a device that does not answer shows no register", "leave one of them out")
     table.close()
-    return Precondition(words, look)
+    return Precondition(words, look, contact)
 
 
 def _look(table: Table, serial: Field | None) -> Identify:

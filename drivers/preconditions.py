@@ -34,8 +34,8 @@ class Looked:
 
 
 def look(meter_map: MeterMap, read: Read) -> tuple[Looked, ...]:
-    """Looks at every precondition of a map, in its order."""
-    return tuple(_look(precondition, read) for precondition in meter_map.preconditions)
+    """Looks at the preconditions of a map, in its order; those of the first contact are met where there is one."""
+    return tuple(_look(precondition, read) for precondition in meter_map.preconditions if not precondition.contact)
 
 
 def _look(precondition: Precondition, read: Read) -> Looked:

@@ -43,7 +43,8 @@ def entries(one: MeterMap) -> dict[str, object]:
         "identify": identify and _look(identify),
         "serial_number": _field(identify.serial) if identify and identify.serial else None,
         "preconditions": [
-            {"words": each.words, "register": each.look and _look(each.look)} for each in one.preconditions
+            {"words": each.words, "contact": each.contact, "register": each.look and _look(each.look)}
+            for each in one.preconditions
         ],
         "registers": [_register(each) for each in one.registers],
         "models": [

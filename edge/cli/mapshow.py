@@ -46,7 +46,7 @@ def show(one: MeterMap) -> None:
     for source in one.sources:
         print(f"  {source}")
     for precondition in one.preconditions:
-        words = f"before it is right: {precondition.words}"
+        words = f"before it {'answers' if precondition.contact else 'is right'}: {precondition.words}"
         print("\n".join(textwrap.wrap(words, 80, subsequent_indent="  ", break_long_words=False)))
         if precondition.look:
             print(f"  {_expected(precondition.look)}")

@@ -97,6 +97,9 @@ def command(model: str, word_order: str | None, dump: Path | None, as_json: bool
             raise
         if not getattr(error, "__notes__", ()):
             error.add_note("try: the name or the path again, letter by letter; then its cable and its power")
+        elif not isinstance(error, Refused):  # of the line itself
+            for words in _contact(meter_map):
+                error.add_note(f"try: {words}")
         if as_json:
             print(json.dumps({"model": meter_map.name, "error": str(error), "values": []}))
         say(error)
@@ -139,7 +142,7 @@ def _ask(meter_map: MeterMap, endpoint: Endpoint, unit: int, word_order: str | N
     try:
         if not wire.open(_CONNECT_S):
             advice = "ping the host; the port is usually 502; the device may serve another client already"
-            raise Refused(f"{endpoint}: no connection after {_CONNECT_S:g} s", Exit.METER, advice)
+            raise Refused(f"{endpoint}: no connection after {_CONNECT_S:g} s", Exit.METER, advice, *_contact(meter_map))
         time.sleep(meter_map.connect_delay_ms / 1000)  # the bus sees to it only where it opened the line itself
         identity = bus.identify(_METER)
         readings = bus.read(_METER, time.time_ns() // 1_000_000)
@@ -181,13 +184,15 @@ def _failure(status: int, meter_map: MeterMap, rtu: bool) -> tuple[str, tuple[st
         case Status.TIMEOUT:
             unit = "another --unit: the meter's own display or its manual says which"
             if not rtu:
-                return "no answer", (unit, "--framing rtu, where a converter passes RTU frames as they are")
+                framing = "--framing rtu, where a converter passes RTU frames as they are"
+                return "no answer", (unit, framing, *_contact(meter_map))
             usual = meter_map.serial
             factory = f" (the factory sets {usual.baud} 8{usual.parity}{usual.stopbits})" if usual else ""
             return "no answer", (
                 unit,
                 f"--baud and --parity as the meter has them{factory}",
                 "the wiring: A and B swapped, both ends terminated, the meter under voltage",
+                *_contact(meter_map),
             )
         case Status.DISCONNECTED:
             return "the connection broke", ("again; many devices serve one client at a time",)
@@ -195,6 +200,11 @@ def _failure(status: int, meter_map: MeterMap, rtu: bool) -> tuple[str, tuple[st
             model = f"{meter_map.manufacturer} {meter_map.model}"
             return f"answers, but not as a {model} does", ("another MODEL; the type plate says which",)
     return "answers, but not what was asked", ("one master on the line, each unit id once, the wiring; then again",)
+
+
+def _contact(meter_map: MeterMap) -> tuple[str, ...]:
+    """What has to be set at the device before it answers anybody."""
+    return tuple(each.words for each in meter_map.preconditions if each.contact)
 
 
 def _show(meter_map: MeterMap, answer: Answer, place: str, word_order: str | None, as_json: bool) -> None:

@@ -168,6 +168,21 @@ def test_a_unit_that_is_not_there(aigeco: Aigeco, serve: Serve) -> None:
     assert "unit 9" in asked.problem[0]
 
 
+def test_what_has_to_be_switched_on_is_said_to_whom_it_does_not_answer(aigeco: Aigeco, serve: Serve) -> None:
+    meter_map = load("solaredge_inverter")
+    (contact,) = [each.words for each in meter_map.preconditions if each.contact]
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        refused = aigeco("read", "solaredge_inverter", "--tcp", f"127.0.0.1:{bound.getsockname()[1]}")
+    address = serve(MapDevice(meter_map, lambda at_s: {}))
+    silent = aigeco("read", "solaredge_inverter", "--tcp", address, "--unit", 9)
+    answering = aigeco("read", "solaredge_inverter", "--tcp", address, "--unit", 1)
+    assert (refused.code, silent.code, answering.code) == (4, 4, 0)
+    for asked in (refused, silent):
+        assert any(contact in line for line in asked.problem[1])
+    assert contact not in answering.out + answering.err
+
+
 def test_nobody_listens(aigeco: Aigeco) -> None:
     with socket.socket() as bound:  # bound, not listening: refused
         bound.bind(("127.0.0.1", 0))

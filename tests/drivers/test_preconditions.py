@@ -57,6 +57,7 @@ def test_a_map_says_what_has_to_be_set() -> None:
         ("address = 0x1103", "address = 65536", "precondition 1: address"),
         ('later"\n', 'later"\nexpected = [1]\n', "precondition 2: expected"),
         ('later"\n', 'later"\nwrite = 1\n', "precondition 2: write"),
+        ("expected = [1, 2]", "expected = [1, 2]\ncontact = true", "precondition 1: contact"),
     ],
 )
 def test_a_wrong_precondition_is_refused(good: str, wrong: str, place: str) -> None:
@@ -87,6 +88,12 @@ def test_a_register_that_does_not_answer_leaves_it_open() -> None:
     first, _ = look(parse(MAP.encode(), "one"), read)
     assert isinstance(Timeout("x"), ModbusError)
     assert (first.said, first.holds) == ("no answer", None)
+
+
+def test_what_the_first_contact_needs_is_met_by_an_answer() -> None:
+    meter_map = parse((MAP + "contact = true\n").encode(), "one")
+    assert [each.contact for each in meter_map.preconditions] == [False, True]
+    assert [one.precondition for one in look(meter_map, lambda request: b"\0\1")] == [meter_map.preconditions[0]]
 
 
 def test_the_catalogues_preconditions() -> None:
