@@ -145,10 +145,10 @@ class Place:
 
 
 @contextmanager
-def fresh(organisations: Sequence[str] = ORGANISATIONS[:1]) -> Iterator[Place]:
-    """An empty place; what runs there ends with the block."""
+def fresh(organisations: Sequence[str] = ORGANISATIONS[:1], folder: Path | None = None) -> Iterator[Place]:
+    """An empty place; what runs there ends with the block. ``folder``: an empty one, that stays."""
     with tempfile.TemporaryDirectory(prefix="aigeco-bench-") as name:
-        place = Place(Path(name), organisations)
+        place = Place(folder or Path(name), organisations)
         try:
             yield place
         finally:

@@ -5,7 +5,8 @@ never asks twice in one slot, and never keeps half a reading.
 
 Rules
 - All registers of a meter come from one consecutive set of requests; one failed request fails the set.
-- A unit that fails is left alone for longer and longer (drivers.guard); the others lose no slot to it.
+- A unit that fails is left alone for longer and longer (drivers.guard), and is tried only in the time that the others
+  leave; they lose no slot to it.
 - After each new connection, and when a unit was away, its serial number is read again: another number means another
   meter, and no value until :meth:`Bus.identify` was called. Nor has a unit values that contradicts its map.
 - A range the meter refuses (exceptions 2 and 3) is split or left out, the set starts again, and an hour later the whole
@@ -15,11 +16,12 @@ Rules
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from drivers import sunspec
-from drivers.guard import Guard
+from drivers.guard import LONGEST_PAUSE_S, TRY_SPACING_S, Guard
 from drivers.identify import matches, text
 from drivers.map import Field, Identify
 from drivers.meter import Counters, Identity, Meter, MeterConfig
@@ -30,8 +32,6 @@ from drivers.talk import Talk, from_gateway
 
 __all__ = ["Bus", "Counters", "Identity", "MeterConfig"]
 
-# Tries of failed units, of all together, beside healthy ones: one in a slot of the shortest usual period.
-TRY_SPACING_S = 1.0
 # A read this soon after a failed identification belongs to the same slot and is no second try.
 SAME_SLOT_S = 0.05
 # A refused range is tried whole again after this.
@@ -94,15 +94,17 @@ class Bus:
         """Gives the line back."""
         self._talk.close()
 
-    def read(self, name: str, slot_ms: int) -> tuple[Reading, ...]:
+    def read(self, name: str, slot_ms: int, spare_s: float = math.inf) -> tuple[Reading, ...]:
         """Reads one meter for one slot: one Reading for each of its measuring points.
 
         Args:
             name: the meter.
             slot_ms: start of the slot.
+            spare_s: how long that may take before another meter's slot is in danger.
         """
         meter = self._meters[name]
         asked_at = self._monotonic()
+        self._talk.latest_s = asked_at + spare_s
         if asked_at < meter.tried_at + SAME_SLOT_S or not self._reachable(meter):
             return meter.nothing(slot_ms, None)
         try:
@@ -115,13 +117,18 @@ class Bus:
         self._succeed(meter)
         return meter.readings(slot_ms, blocks, _milliseconds(meter.guard.heard_at - began))
 
-    def identify(self, name: str) -> Identity | None:
+    def identify(self, name: str, spare_s: float = math.inf) -> Identity | None:
         """Asks a meter who it is, and believes it from now on: after the start, and after it was exchanged.
+
+        Args:
+            name: the meter.
+            spare_s: how long that may take before another meter's slot is in danger.
 
         Returns:
             None when it cannot be reached now.
         """
         meter = self._meters[name]
+        self._talk.latest_s = self._monotonic() + spare_s
         if not self._reachable(meter):
             return None
         try:
@@ -261,10 +268,15 @@ class Bus:
             guard.alone = self._alone(guard)
             if guard.paused(now):
                 return False
-            if not guard.alone and (guard.failures > 1 or not guard.heard_at):
+            overdue = now > guard.failed_at + LONGEST_PAUSE_S
+            if not (guard.alone or overdue or self._talk.enough_time(meter)):
+                return False
+            if guard.failures > 1 or not guard.heard_at:
                 if now < self._next_try:
                     return False
-                self._next_try = now + TRY_SPACING_S
+                self._next_try = now + 0.9 * TRY_SPACING_S
+                # The next one while none answers: not before all others had theirs, however slots jitter.
+                guard.turn_at = now + TRY_SPACING_S * (len(self._guards) - 0.5)
         trouble = self._talk.connected(self._meters.values())
         if trouble:
             meter.status = Status.DISCONNECTED

@@ -4,9 +4,11 @@ Never does I/O and never reads a clock.
 
 Rules
 - After the first failure the next slot tries again (one lost frame costs one slot); then the pause grows by 2 s with
-  each failure up to 5 min, so that a dead unit cannot eat the slots of others. With nobody else to protect it is short.
+  each failure up to 5 min, so that a dead unit cannot eat the slots of others. With nobody else to protect there is one
+  try a second, of each unit in its turn, so that a line that returns is found within the shortest usual slot.
 - A timeout is four times the unit's filtered latency within bounds. A unit that failed gets what fits between the
-  others' readings; alone on its line it gets more each time, so that one grown slow is found.
+  others' readings; alone on its line it gets more each time, so that one grown slow is found. Where the time is short
+  because others wait for their slot, a unit gets less, but never less than it usually needs.
 - After a failure its answer may still be under way. A unit answers in order, so the right answer to a probe, which is a
   read of a length that no other request to that unit has, proves that it no longer is. A refusal proves it too: it
   answers the probe, or it is the late answer itself, and what can come then has the probe's length.
@@ -14,6 +16,7 @@ Rules
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Set
 
 from drivers.map import MeterMap
@@ -22,8 +25,8 @@ from drivers.plan import Request
 # Growth and limit of the pause after a failure: a unit dead for a day is asked 12 times an hour.
 PAUSE_STEP_S = 2.0
 LONGEST_PAUSE_S = 300.0
-# The limit while no other unit on the line answers: nobody loses by asking, and a line that returns is found soon.
-LONGEST_PAUSE_ALONE_S = 5.0
+# Tries of failed units, of all together: one in a slot of the shortest usual period.
+TRY_SPACING_S = 1.0
 # A usual meter answers within 100 ms, a gateway adds its own line; devices that need more say so in their map.
 LEAST_TIMEOUT_S = 0.3
 MOST_TIMEOUT_S = 2.0
@@ -31,6 +34,8 @@ TIMEOUT_PER_LATENCY = 4
 # A try of a failed unit beside healthy ones: half of the shortest usual period, unless it is known to be slower.
 TRY_TIMEOUT_S = 0.5
 TRY_TIMEOUT_PER_LATENCY = 1.5
+# What a try is worth at all where others leave little time: usual meters answer within 100 ms.
+SHORTEST_TRY_S = 0.1
 TIMEOUT_GROWTH_PER_FAILURE = 0.25
 
 
@@ -40,6 +45,7 @@ class Guard:
     Attributes:
         failures: failed reads in a row.
         alone: no other unit of the line answers (kept by the bus while this one fails).
+        turn_at: when it is this unit's turn again then (kept by the bus).
         doubt: the request whose answer may still come, None when none can; doubted_at: since when.
         asked: word counts of all requests but probes.
         heard_at: when it last answered.
@@ -61,6 +67,7 @@ class Guard:
         "next_at",
         "timeout_s",
         "try_s",
+        "turn_at",
     )
 
     def __init__(self, stated_timeout_s: float | None = None) -> None:
@@ -69,6 +76,7 @@ class Guard:
         self.timeout_s = self.least_s
         self.try_s = stated_timeout_s or TRY_TIMEOUT_S
         self.alone = False
+        self.turn_at = 0.0
         self.latency_s = 0.0
         self.failures = 0
         self.failed_at = 0.0
@@ -100,23 +108,35 @@ class Guard:
         if self.doubt is None:
             self.doubt, self.doubted_at = request, now
 
-    def patience_s(self) -> float:
-        """Timeout of the next request, without the frames' own time."""
-        if not self.failures:
-            return self.timeout_s
-        if self.alone:
-            return min(self.timeout_s * (1 + TIMEOUT_GROWTH_PER_FAILURE * self.failures), self.most_s)
-        return min(max(TRY_TIMEOUT_PER_LATENCY * self.latency_s, self.try_s), self.most_s)
+    def patience_s(self, spare_s: float = math.inf) -> float:
+        """Timeout of the next request, without the frames' own time.
+
+        Args:
+            spare_s: what the others leave for it.
+        """
+        usual_s = self.timeout_s
+        if self.failures and self.alone:
+            usual_s = min(self.timeout_s * (1 + TIMEOUT_GROWTH_PER_FAILURE * self.failures), self.most_s)
+        elif self.failures:
+            usual_s = min(max(TRY_TIMEOUT_PER_LATENCY * self.latency_s, self.try_s), self.most_s)
+        return min(usual_s, max(spare_s, self.needed_s))
+
+    @property
+    def needed_s(self) -> float:
+        """The shortest timeout with which it makes sense to ask."""
+        if not self.heard_at:
+            return self.least_s
+        times = TRY_TIMEOUT_PER_LATENCY if self.failures else TIMEOUT_PER_LATENCY
+        return max(times * self.latency_s, SHORTEST_TRY_S)
 
     def paused(self, now: float) -> bool:
         """Whether to leave it alone."""
-        return self.failures >= 2 and now < self.failed_at + self.pause_s
+        return self.failures >= 2 and now < (self.turn_at if self.alone else self.failed_at + self.pause_s)
 
     @property
     def pause_s(self) -> float:
-        """For how long it is left alone after its last failure."""
-        longest_s = LONGEST_PAUSE_ALONE_S if self.alone else LONGEST_PAUSE_S
-        return min(PAUSE_STEP_S * max(0, self.failures - 1), longest_s)
+        """For how long it is left alone after its last failure while others answer."""
+        return min(PAUSE_STEP_S * max(0, self.failures - 1), LONGEST_PAUSE_S)
 
     def hurry(self) -> None:
         """The line is back: try this unit at once."""

@@ -7,8 +7,9 @@ Rules
   missed: a reading taken in another slot never stands in for it.
 - Every slot of a meter comes out exactly once, either to be read or as missed, in ascending order. So after the clock
   was set back nothing comes out until UTC has passed the last slot again; `behind_ms` says how long that will take.
-- Slots on a settlement boundary come first, then the earliest end, then the meter served longest ago, then the order of
-  the configuration: an overloaded line serves its meters in turn instead of starving the last ones.
+- Meters that answer come first; of them slots on a settlement boundary, then the earliest end, then the meter served
+  longest ago, then the order of the configuration: an overloaded line serves its meters in turn.
+- A meter that does not answer is asked after the others, in what they leave: `spare_ms` says how much that is.
 - How much time passed is measured on the monotonic clock. Where UTC moved by something else, the clock was set, and the
   slots it jumped over are missed because of the clock, not because of the line.
 """
@@ -16,7 +17,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 # UTC and the monotonic clock are read one after the other and NTP slews UTC by 0.05 %: over the longest period (15 min)
@@ -60,12 +61,14 @@ class Step:
         slot_ms: start of the slot to read it for; 0 without a meter.
         wait_ms: 0 with a meter, else milliseconds of UTC until the next slot starts.
         missed: slots found lost since the last call.
+        spare_ms: how long this read may take before another meter's slot is in danger; may be negative.
     """
 
     meter: str | None
     slot_ms: int
     wait_ms: int
     missed: tuple[Missed, ...] = ()
+    spare_ms: int = field(default=0, compare=False)
 
 
 def slot_of(utc_ms: int, period_ms: int) -> int:
@@ -74,16 +77,19 @@ def slot_of(utc_ms: int, period_ms: int) -> int:
 
 
 class _Line:
-    """The state of one meter: its period, its last accounted slot, and when it was served (a running number)."""
+    """The state of one meter: its period, its last accounted slot, when it was served and before that (running
+    numbers), how long its reading takes, and whether it answers."""
 
-    __slots__ = ("index", "last_ms", "name", "period_ms", "served")
+    __slots__ = ("before", "index", "last_ms", "name", "needs_ms", "period_ms", "served", "silent")
 
     def __init__(self, index: int, name: str, period_ms: int, last_ms: int | None) -> None:
         self.index = index
         self.name = name
         self.period_ms = period_ms
         self.last_ms = last_ms
-        self.served = 0
+        self.served = self.before = 0
+        self.needs_ms = 0
+        self.silent = False
 
 
 class Schedule:
@@ -110,6 +116,8 @@ class Schedule:
         self._monotonic_ms = 0
         self._turn = 0
         self._ready: list[tuple[_Line, int]] = []  # what is due, the next one last
+        self._by_name = {line.name: line for line in self._lines}
+        self._ready_ms = 0  # what reading those takes
         self._valid_until_ms = 0  # UTC at which `_ready` must be made anew: a slot starts or ends
 
     def last(self) -> dict[str, int]:
@@ -119,6 +127,22 @@ class Schedule:
     def behind_ms(self, utc_ms: int) -> int:
         """How long UTC needs to reach the newest accounted slot again; 0 unless the clock was set back."""
         return max(0, *(line.last_ms - utc_ms for line in self._lines if line.last_ms is not None), 0)
+
+    def learn(self, meter: str, took_ms: int, silent: bool) -> None:
+        """What came of a read.
+
+        Args:
+            meter: the one read last.
+            took_ms: how long it took; 0: it was not asked, so that the next turn is its own.
+            silent: whether it is one that does not answer.
+        """
+        line = self._by_name[meter]
+        line.silent = silent
+        if not took_ms:
+            line.served = line.before
+        if not silent:
+            # Up at once and down slowly: too little counted costs another meter's slot.
+            line.needs_ms = took_ms if took_ms > line.needs_ms else line.needs_ms - (line.needs_ms - took_ms) // 8
 
     def next(self, utc_ms: int, monotonic_ms: int) -> Step:
         """The slot to read now. The caller reads it at once and asks again.
@@ -140,8 +164,10 @@ class Schedule:
         line, slot_ms = self._ready.pop()
         line.last_ms = slot_ms
         self._turn += 1
-        line.served = self._turn
-        return Step(line.name, slot_ms, 0, missed)
+        line.before, line.served = line.served, self._turn
+        if not line.silent:
+            self._ready_ms -= line.needs_ms
+        return Step(line.name, slot_ms, 0, missed, self._valid_until_ms - utc_ms - self._ready_ms)
 
     def _refresh(self, utc_ms: int, unset_ms: int, first: bool) -> tuple[Missed, ...]:
         """Makes the list of what is due anew; gives what can no longer be read."""
@@ -161,13 +187,14 @@ class Schedule:
                 until = slot_of(line.last_ms, line.period_ms) + line.period_ms
             valid_until_ms = until if valid_until_ms is None else min(valid_until_ms, until)
         self._ready.sort(key=self._urgency, reverse=True)
+        self._ready_ms = sum(line.needs_ms for line, _ in self._ready if not line.silent)
         # Without meters there is nothing to wait for; look again once a settlement period.
         self._valid_until_ms = valid_until_ms if valid_until_ms is not None else utc_ms + self._settlement_ms
         return tuple(missed)
 
-    def _urgency(self, due: tuple[_Line, int]) -> tuple[bool, int, int, int]:
+    def _urgency(self, due: tuple[_Line, int]) -> tuple[bool, bool, int, int, int]:
         line, slot_ms = due
-        return slot_ms % self._settlement_ms != 0, slot_ms + line.period_ms, line.served, line.index
+        return line.silent, slot_ms % self._settlement_ms != 0, slot_ms + line.period_ms, line.served, line.index
 
 
 def _missed(line: _Line, last_ms: int, current_ms: int, unset_ms: int, first: bool) -> list[Missed]:

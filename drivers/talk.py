@@ -14,6 +14,7 @@ Rules
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable
 
 from drivers.guard import fragment, probe
@@ -23,10 +24,14 @@ from drivers.plan import Request, request_time_s
 
 # How long a read waits for a TCP connection; afterwards the attempt goes on in the background.
 OPEN_WAIT_S = 0.3
-# Between two attempts to open a line that says no: within one slot of the shortest usual period.
-REOPEN_S = 1.0
-# TCP: so many failures in a row, of whatever units, mean that the connection is dead though nobody said so.
+# Between two attempts to open a line that says no: one in every slot of the shortest usual period, though slots jitter.
+REOPEN_S = 0.5
+# What is left for writing down what came of a request, before the next slot begins.
+_MARGIN_S = 0.02
+# TCP: so many failures in a row, of whatever units, mean that the connection is dead though nobody said so. As many
+# more for each further connection without an answer, up to ten times: devices do not like to be called so often.
 FAILURES_OF_A_DEAD_CONNECTION = 3
+_MOST_TIMES = 10
 # RTU inside TCP hides the speed of the serial line behind it; this is the slowest usual one, with its bits a character.
 HIDDEN_LINE = 9600, 10
 # Where no probe is sure to be answered (a map of single values, a SunSpec device not yet known), the answer cannot come
@@ -41,6 +46,7 @@ class Talk:
         endpoint: the line.
         rtu: whether frames are RTU's.
         connections: how often the line was opened.
+        latest_s: monotonic instant at which what is asked now should be over, because others wait for their slots.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class Talk:
         self.endpoint = endpoint
         self.rtu = wire.rtu
         self.connections = 0
+        self.latest_s = math.inf
         self._wire = wire
         self._monotonic = monotonic
         self._sleep = sleep
@@ -56,6 +63,7 @@ class Talk:
         self._opening = False
         self._refused_at = -REOPEN_S
         self._silence = 0  # failures in a row on this connection, of whatever units
+        self._barren = 0  # connections since the last answer
 
     def close(self) -> None:
         """Gives the line back."""
@@ -82,6 +90,7 @@ class Talk:
             return f"{self.endpoint}: no connection yet"
         self.connections += 1
         self._silence = 0
+        self._barren += 1
         now = self._monotonic()
         for meter in meters:
             meter.guard.next_at = max(meter.guard.next_at, now + meter.map.connect_delay_ms / 1000)
@@ -107,7 +116,9 @@ class Talk:
             guard.asked.add(request.count)
         counters.requests += 1
         travel_s = self._travel_s(request) if self._serial is not None else 0.0
-        patience_s = guard.patience_s() if guard.failures else guard.timeout_s
+        # What follows a failure, the quiet, takes as long as the frames once more.
+        spare_s = self.latest_s - sent - 2 * travel_s - _MARGIN_S
+        patience_s = guard.timeout_s if not guard.failures and spare_s > guard.timeout_s else guard.patience_s(spare_s)
         try:
             words = self._wire.read(meter.config.unit, request, patience_s + travel_s)
         except ModbusError as error:
@@ -115,7 +126,7 @@ class Talk:
             self._settle(meter, request, error)
             raise
         now = self._monotonic()
-        self._silence = 0
+        self._silence = self._barren = 0
         counters.answered(now - sent - travel_s)
         guard.answered(now, now - sent - travel_s)
         guard.next_at = now + meter.min_delay_s
@@ -155,16 +166,23 @@ class Talk:
         now = self._monotonic()
         meter.guard.next_at = now + meter.min_delay_s
         if isinstance(error, ExceptionAnswer) and not from_gateway(error):
-            self._silence = 0
+            self._silence = self._barren = 0
             return
         meter.guard.suspect(request, now)
         self._silence += 1
-        if self._serial is None and self._silence >= FAILURES_OF_A_DEAD_CONNECTION:
+        patience = FAILURES_OF_A_DEAD_CONNECTION * min(max(self._barren, 1), _MOST_TIMES)
+        if self._serial is None and self._silence >= patience:
             self._wire.close()
         elif self.rtu:
             baud, bits = (self._serial.baud, self._serial.bits_per_char) if self._serial else HIDDEN_LINE
             with contextlib.suppress(Disconnected):
                 self._wire.drain(request_time_s(request, baud, bits))
+
+    def enough_time(self, meter: Meter) -> bool:
+        """Whether a try of a failed unit fits into what the others leave."""
+        guard = meter.guard
+        travel_s = self._travel_s(meter.plan[0]) if self._serial is not None and meter.plan else 0.0
+        return self._monotonic() + guard.needed_s + 2 * travel_s + _MARGIN_S < self.latest_s
 
     def _travel_s(self, request: Request) -> float:
         """What the frames themselves take on a serial line."""

@@ -14,6 +14,7 @@ Rules
 
 from __future__ import annotations
 
+import math
 import queue
 import time
 from collections.abc import Mapping
@@ -160,15 +161,19 @@ class Reader:
             self._hand_over(Lost(self._meters[missed.meter], until_ms, missed.cause, now))
         if step.meter is None:
             return step.wait_ms / 1000
-        self._read(self._meters[step.meter], step.slot_ms)
+        began_ms = time.monotonic_ns() // 1_000_000
+        asked = self._read(self._meters[step.meter], step.slot_ms, began_ms + step.spare_ms)
+        took_ms = max(1, time.monotonic_ns() // 1_000_000 - began_ms) if asked else 0
+        self._schedule.learn(step.meter, took_ms, silent=self.counters(step.meter).failures > 0)
         return 0.0
 
-    def _read(self, meter: Meter, slot_ms: int) -> None:
+    def _read(self, meter: Meter, slot_ms: int, until_ms: int) -> bool:
+        """Read a meter for a slot, until a monotonic instant if it can be; whether it was asked."""
         if self._identities[meter.name] is None:
-            self._identify(meter)
+            self._identify(meter, (until_ms - time.monotonic_ns() // 1_000_000) / 1000)
             if meter.name not in self._described:
                 self._describe(meter)
-        readings = self._line.read(meter.name, slot_ms)
+        readings = self._line.read(meter.name, slot_ms, (until_ms - time.monotonic_ns() // 1_000_000) / 1000)
         instant = self._clock.now()
         readings, happened = self._judge.judged(readings, instant.boot_ms)
         self._untold += happened
@@ -180,10 +185,11 @@ class Reader:
         waited_s = time.monotonic() - self._asked_s.get(meter.name, 0.0)
         if status == Status.EXCHANGED or (status == Status.INCOMPATIBLE and waited_s > _ASK_AGAIN_S):
             self._identify(meter)
+        return readings[0].window_ms is not None
 
-    def _identify(self, meter: Meter) -> None:
+    def _identify(self, meter: Meter, spare_s: float = math.inf) -> None:
         self._asked_s[meter.name] = time.monotonic()
-        identity = self._line.identify(meter.name)
+        identity = self._line.identify(meter.name, spare_s)
         if identity is not None:
             self._identities[meter.name] = identity
             self._judge.know(meter, identity.map)

@@ -131,7 +131,7 @@ class Running:
         return port.path
 
     def _open(self, line: Line) -> None:
-        made = [self._device(device) for device in line.devices]
+        made = [self.device(device) for device in line.devices]
         stations = [
             Station(device.name, device.unit, one, device.latency_ms / 1000, self._site.faults, self._site.seed)
             for device, one in zip(line.devices, made, strict=True)
@@ -147,7 +147,8 @@ class Running:
         for device, one, station in zip(line.devices, made, stations, strict=True):
             self.devices.append(Shown(device, port, station, one if isinstance(one, MapDevice) else None))
 
-    def _device(self, device: Device) -> MapDevice | DumpDevice:
+    def device(self, device: Device) -> MapDevice | DumpDevice:
+        """A device of this site that hangs nowhere yet, as it is at this site's time."""
         if device.dump is not None:
             from drivers import dump as dumps  # needs a YAML parser, which nothing else here does
 

@@ -66,6 +66,7 @@ class SerialPort(Port):
     def _close_ends(self) -> None:
         os.close(self._master)
         os.close(self._slave)
+        self._master = self._slave = -1
 
     def _readable(self) -> None:
         data = os.read(self._master, _READ_BYTES)
@@ -93,6 +94,8 @@ class SerialPort(Port):
             self.handle(request, quiet_s, self._send)
 
     def _send(self, data: bytes) -> None:
+        if self._master < 0:  # it was pulled out while the answer was on its way
+            return
         # With nobody reading, the terminal's buffer fills up and the rest is lost, as on any line.
         with contextlib.suppress(BlockingIOError):
             os.write(self._master, data)

@@ -311,6 +311,42 @@ def test_dead_meters_cost_the_healthy_no_slot(kind: str) -> None:
         bus.close()
 
 
+def test_a_failed_meter_is_tried_only_in_the_time_that_others_leave() -> None:
+    units = {1: Device(fault=lambda asked, number: Fault(silent=True)), 2: Device()}
+    with line("pty", units) as running:
+        clock = Clock()
+        bus = one_bus(running, two_blocks("timeout_ms = 80"), clock, names="ab")
+        assert read(bus, "b").status is None
+        assert read(bus, "a").status == Status.TIMEOUT
+        clock.ahead += 1.0
+        for spare_s in (-1.0, 0.0, 0.05):
+            assert bus.read("a", SLOT, spare_s)[0].status == Status.TIMEOUT
+            assert len(units[1].asked) == 1
+        before = time.monotonic()
+        assert bus.read("a", SLOT, 0.3)[0].status == Status.TIMEOUT
+        assert len(units[1].asked) == 2
+        assert time.monotonic() - before < 0.3
+        clock.ahead += 301.0  # but whoever never leaves any does not keep it away for ever
+        assert bus.read("a", SLOT, -1.0)[0].status == Status.TIMEOUT
+        assert len(units[1].asked) == 3
+        bus.close()
+
+
+def test_with_nobody_answering_each_is_tried_in_its_turn() -> None:
+    units = {unit: Device(fault=lambda asked, number: Fault(silent=True)) for unit in (1, 2, 3)}
+    with line("pty", units) as running:
+        clock = Clock()
+        bus = one_bus(running, two_blocks("timeout_ms = 10"), clock, names="abc")
+        for slot in range(60):
+            for name in "abc":
+                assert read(bus, name, slot).status == Status.TIMEOUT
+            clock.ahead += 1.0
+        asked = [len(unit.asked) for unit in units.values()]
+        assert sum(asked) >= 55, "one of them in every slot"
+        assert max(asked) - min(asked) <= 3
+        bus.close()
+
+
 def test_a_meter_left_alone_says_why_and_costs_nothing() -> None:
     units = {1: Device(fault=lambda asked, number: Fault(silent=True)), 2: Device()}
     with line("pty", units) as running:
@@ -338,7 +374,7 @@ def test_a_line_that_returns_is_read_again_at_once() -> None:
         bus = one_bus(running, two_blocks("timeout_ms = 40"), clock, names="ab")
         assert [read(bus, name).status for name in "ab"] == [None, None]
         cut[0] = True
-        for slot in range(1, 60):
+        for slot in range(1, 20):
             assert [read(bus, name, slot).status for name in "ab"] == [Status.TIMEOUT] * 2
             clock.ahead += 1.0
         cut[0] = False
@@ -399,10 +435,10 @@ def test_a_tcp_connection_on_which_nobody_answers_is_made_anew() -> None:
     with line("tcp", Device(fault=lambda asked, number: Fault(silent=dead[0]))) as running:
         clock = Clock()
         bus = one_bus(running, two_blocks("timeout_ms = 50"), clock)
-        for slot in range(4):
+        for slot in range(3 + 6 + 8):
             assert read(bus, slot=slot).status == Status.TIMEOUT
             clock.ahead += 400.0
-        assert running.connections == 2
+        assert running.connections == 3, "it is made anew ever less often"
         dead[0] = False
         assert read(bus, slot=5).status is None
         bus.close()

@@ -33,9 +33,12 @@ def test_with_nobody_to_protect_the_pause_is_short() -> None:
     guard = Guard()
     for _ in range(50):
         guard.failed(100.0)
-    assert guard.paused(105.0)
+    assert guard.paused(107.0)
     guard.alone = True
-    assert not guard.paused(105.0)
+    assert not guard.paused(100.0)
+    guard.turn_at = 107.0  # it is not its turn before
+    assert guard.paused(106.9)
+    assert not guard.paused(107.0)
     guard.hurry()
     assert not guard.paused(100.0)
 
@@ -97,6 +100,21 @@ def test_a_stated_timeout_is_the_least() -> None:
     guard.failed(0.0)
     assert guard.patience_s() == 0.7
     assert Guard(3.0).patience_s() == 3.0
+
+
+def test_what_others_need_shortens_a_timeout_but_not_below_what_the_unit_usually_needs() -> None:
+    guard = Guard(0.7)
+    assert guard.patience_s(0.2) == 0.7, "nobody knows yet what it needs"
+    for _ in range(100):
+        guard.answered(1.0, 0.05)
+    assert guard.patience_s() == 0.7
+    assert guard.patience_s(0.4) == 0.4
+    assert guard.patience_s(-3.0) == pytest.approx(0.2, rel=0.01)
+    guard.failed(1.0)
+    assert guard.patience_s(0.4) == 0.4
+    assert guard.patience_s(-3.0) == rules.SHORTEST_TRY_S
+    guard.alone = True
+    assert guard.patience_s(0.4) == 0.4
 
 
 def test_the_first_doubt_is_kept() -> None:

@@ -68,6 +68,45 @@ def test_settlement_slots_go_first_then_the_earliest_end() -> None:
     assert drain(schedule, T0 + 1500, 2500)[0] == [("minute", T0), ("second", T0 + 1000)]
 
 
+def test_who_does_not_answer_is_asked_last_and_the_others_leave_so_much() -> None:
+    schedule = Schedule(dict.fromkeys("abc", 1000))
+    assert [schedule.next(T0, 0).meter for _ in "abc"] == [*"abc"]
+    schedule.learn("a", 400, silent=True)
+    schedule.learn("b", 200, silent=False)
+    schedule.learn("c", 300, silent=False)
+    steps = [schedule.next(T0 + 1000, 1000), schedule.next(T0 + 1200, 1200), schedule.next(T0 + 1500, 1500)]
+    assert [(step.meter, step.spare_ms) for step in steps] == [("b", 700), ("c", 800), ("a", 500)]
+    schedule.learn("a", 100, silent=False)  # it is back
+    schedule.learn("c", 300, silent=True)
+    steps = [schedule.next(T0 + 2000, 2000), schedule.next(T0 + 2900, 2900), schedule.next(T0 + 2950, 2950)]
+    assert [(step.meter, step.spare_ms) for step in steps] == [("b", 900), ("a", 100), ("c", 50)]
+
+
+def test_who_was_not_asked_is_the_first_the_next_time() -> None:
+    schedule = Schedule(dict.fromkeys("abc", 1000))
+    tried = ""
+    for slot in range(9):
+        asked = False
+        for _ in "abc":  # nobody answers, and the line has time for one of them
+            meter = schedule.next(T0 + 1000 * slot, 1000 * slot).meter
+            assert meter
+            schedule.learn(meter, 0 if asked else 500, silent=True)
+            tried += "" if asked else meter
+            asked = True
+    assert tried == "abc" * 3
+
+
+def test_the_time_a_read_needs_is_learnt_up_at_once_and_down_slowly() -> None:
+    schedule = Schedule(dict.fromkeys("ab", 1000))
+    for took_ms in (100, 500, 100):
+        schedule.learn("b", took_ms, silent=False)
+    assert schedule.next(T0, 0).spare_ms == 1000 - 450
+    for _ in range(100):
+        schedule.learn("b", 100, silent=False)
+    schedule.next(T0, 0)
+    assert schedule.next(T0 + 1000, 1000).spare_ms == pytest.approx(900, abs=8)
+
+
 def test_an_overloaded_line_serves_in_turn_and_names_what_it_missed() -> None:
     schedule = Schedule(dict.fromkeys("abcd", 1000))
     reads, missed, now = [], [], 0
