@@ -74,7 +74,19 @@ HOW_TO_TELL: tuple[tuple[tuple[str, ...], str], ...] = (
     (("deye_",), "Deye: the type plate says whether it is a micro, string or hybrid inverter"),
     (("huawei_sun2000",), "Huawei: inverter and power meter answer at one unit; each is a meter of its own"),
     (("solaredge_",), "SolarEdge: inverter and meter answer at one unit; each is a meter of its own"),
-    (("finder_",), "Finder: one phase is a 7M.24, three phases a 7M.38"),
+    (
+        ("finder_", "iskra_"),
+        "one phase is a Finder 7M.24, three phases a 7M.38; the same under Iskra's name is an IE38",
+    ),
+    (
+        ("circutor_cvm-mini", "circutor_cvm-e3-mini", "circutor_cvm-c5", "circutor_cvm-144"),
+        "CVM: one layout for the family, but for what is exported; the name on the front says which",
+    ),
+    (("circutor_wibeee",), "wibeee: one clip or three"),
+    (
+        ("goodwe_et",),
+        "GoodWe ET: goodwe_et_u64 where its grid energies count; else goodwe_et, whose floats newer firmware leaves at 0",
+    ),
 )
 """Beginnings of map names, and what a person can look at to tell them apart; the first that covers two is shown."""
 
