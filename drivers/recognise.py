@@ -85,7 +85,7 @@ HOW_TO_TELL: tuple[tuple[tuple[str, ...], str], ...] = (
     (("circutor_wibeee",), "wibeee: one clip or three"),
     (
         ("goodwe_et",),
-        "GoodWe ET: goodwe_et_u64 where its grid energies count; else goodwe_et, whose floats newer firmware leaves at 0",
+        "GoodWe ET: goodwe_et_u64 where its grid energies count; newer firmware leaves those of goodwe_et at 0",
     ),
 )
 """Beginnings of map names, and what a person can look at to tell them apart; the first that covers two is shown."""
