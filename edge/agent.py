@@ -88,7 +88,7 @@ class Agent:
         self._config = config
         self._identity = identity
         self._connect = connect
-        self._clock = Clock()
+        self._clock = Clock(identity.valid_from_ms)
         self._manager = ServiceManager()
         self.state = State()
         self.send_every_ms = config.mqtt.send_every_ms if config.mqtt else 1000

@@ -6,6 +6,8 @@ Rules
 - An Instant is taken from UTC and CLOCK_BOOTTIME at once; intervals use the monotonic clock elsewhere.
 - The state of the clock is the kernel's own word (adjtimex, which ntpd, chrony and systemd-timesyncd all feed).
 - A difference between both clocks that changes by more than 250 ms at once is a step.
+- A clock that stands before 2025, or before the gateway's own certificate, is wrong, whatever the kernel says. One that
+  was set without being synchronised is no longer in holdover.
 - systemd is told only when it asked (NOTIFY_SOCKET).
 """
 
@@ -24,7 +26,7 @@ from signer.statement import Instant
 STEP_MS = 250
 """Slewing moves a clock by at most 0.5 ms a second; twice a second's jitter of a loaded Pi stays below this."""
 
-_STATE_FOR_S = 1.0
+_STATE_FOR_MS = 1000
 """How long the kernel's word on the clock is repeated before it is asked again (5 us a call)."""
 
 _SANE_AFTER_MS = 1_735_689_600_000
@@ -53,26 +55,38 @@ class _Timex(ctypes.Structure):
 class Clock:
     """UTC, CLOCK_BOOTTIME, and what is known of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, valid_from_ms: int = 0) -> None:
+        """``valid_from_ms``: when the time of the gateway's certificate began."""
+        self._sane_after_ms = max(_SANE_AFTER_MS, valid_from_ms)
         self._timex = _Timex()
         library = ctypes.CDLL(None, use_errno=True)
         self._adjtimex = getattr(library, "adjtimex", None)
         self._was_synchronised = False
         self._state = (ClockStatus.UNKNOWN, 0)
-        self._asked_s = float("-inf")
+        self._asked_ms = 0
+        self._apart_ms = 0  # UTC less CLOCK_BOOTTIME, when the kernel was asked
 
     def now(self) -> Instant:
         """This instant."""
-        monotonic_s = time.monotonic()
-        if monotonic_s - self._asked_s >= _STATE_FOR_S:
-            self._asked_s = monotonic_s
+        utc_ms, boot_ms = self._look()
+        if moved := self._is_moved(utc_ms, boot_ms):
+            utc_ms, boot_ms = self._look()  # the two are read one after the other: a pause in between is no step
+            moved = self._is_moved(utc_ms, boot_ms)
+        if moved or boot_ms - self._asked_ms >= _STATE_FOR_MS:
+            self._was_synchronised = self._was_synchronised and not moved
+            self._asked_ms, self._apart_ms = boot_ms, utc_ms - boot_ms
             self._state = self._ask()
-        utc_ms = time.time_ns() // 1_000_000
-        boot_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
         status, error_ms = self._state
-        if status == ClockStatus.INFORMATIVE and utc_ms < _SANE_AFTER_MS:
+        if utc_ms < self._sane_after_ms:
             status = ClockStatus.FAILED
         return Instant(max(0, utc_ms), boot_ms, status, error_ms)
+
+    def _is_moved(self, utc_ms: int, boot_ms: int) -> bool:
+        return abs(utc_ms - boot_ms - self._apart_ms) > STEP_MS
+
+    def _look(self) -> tuple[int, int]:
+        """UTC and CLOCK_BOOTTIME, milliseconds."""
+        return time.time_ns() // 1_000_000, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
     def _ask(self) -> tuple[ClockStatus, int]:
         """Status and maximum error in ms (the kernel counts it in us, and up by 0.5 ms a second when left alone)."""

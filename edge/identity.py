@@ -31,10 +31,12 @@ class Identity:
     Attributes:
         key: the signing key.
         certificates: its certificate and the chain behind it, DER.
+        valid_from_ms: when the certificate's time began; a clock that stands before it is wrong.
     """
 
     key: KeyStore
     certificates: tuple[bytes, ...]
+    valid_from_ms: int = 0
 
 
 def load_identity(config: Config) -> tuple[Identity | None, list[Problem], list[Problem]]:
@@ -47,7 +49,8 @@ def load_identity(config: Config) -> tuple[Identity | None, list[Problem], list[
     if key is None or wrong:
         return None, wrong, []
     der = tuple(certificate.public_bytes(Encoding.DER) for certificate in certificates)
-    return Identity(key, der), [], _warnings(config, certificates[0], der)
+    valid_from_ms = int(certificates[0].not_valid_before_utc.timestamp() * 1000)
+    return Identity(key, der, valid_from_ms), [], _warnings(config, certificates[0], der)
 
 
 def common_name(certificate: x509.Certificate) -> str:

@@ -3,6 +3,7 @@
 The half of the spool (:mod:`edge.spool`) that the sender uses. Sends nothing and checks no receipt.
 
 Rules
+- Streams are delivered one after the other: the oldest that has anything to send, then the next.
 - Batch boundaries are on disk before a batch leaves, so a restart sends the same bytes with the same root.
 - A batch is committed when whoever checked its receipts says so; all receipts are kept, late ones too.
 - Pruned: committed, when asked to, oldest first. (seq, sid) and receipts stay. What is needed stays as well: genesis
@@ -55,12 +56,13 @@ class Boundaries:
 
 
 class Outbox(SpoolReader):
-    """Batches, receipts and pruning of the stream in use."""
+    """Batches, receipts and pruning. Batches are those of the stream that :meth:`sending` tells."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._number = 0  # of the stream in use
         self._head: Head | None = None
+        self._closed: Head | None = None  # end of the stream that is delivered, while that is an older one
         self._prune_from = 0
 
     @property
@@ -72,6 +74,37 @@ class Outbox(SpoolReader):
     def number(self) -> int:
         """Running number of the stream in use, 0 before the first genesis."""
         return self._number
+
+    def sending(self) -> Head | None:
+        """The last statement of the stream that is delivered now: the oldest not yet closed, usually the one in use.
+
+        None before the first genesis.
+        """
+        number = self._sending()
+        if number == self._number:
+            return self._head
+        if self._closed is None or self.number_of(self._closed.stream) != number:
+            last = self.end(number) - 1
+            sid = self.sid_at(number, last)
+            assert sid is not None
+            self._closed = Head(self._id_of(number), last, sid)
+        return self._closed
+
+    def close_sent(self, skip_to: int = 0) -> bool:
+        """Go on to the next stream when all of an older one is on the ledgers; whether that was so.
+
+        ``skip_to``: what lies before that seq is known to be there.
+        """
+        number = self._sending()
+        if number == self._number:
+            return False
+        end = self.end(number)
+        if max(self.next_uncommitted()[0], skip_to) < end:
+            return False
+        with self._database.transaction() as db:
+            db.execute("UPDATE stream SET abandoned_from = ? WHERE number = ?", (end, number))
+            db.execute("UPDATE process SET matched = NULL")  # that was said of the older stream
+        return True
 
     def next_batch(
         self, max_statements: int = batches.MAX_STATEMENTS, max_bytes: int = batches.MAX_BYTES, skip_to: int = 0
@@ -87,53 +120,56 @@ class Outbox(SpoolReader):
         if cut:
             return self.batch_at(first)
         first = max(first, skip_to)
-        found = self._cut(first, max_statements, min(max_bytes, batches.MAX_BYTES) - _BATCH_FIELDS_BYTES)
+        number = self._sending()
+        found = self._cut(number, first, max_statements, min(max_bytes, batches.MAX_BYTES) - _BATCH_FIELDS_BYTES)
         if not found:
             return None
-        batch = self._build(first, found)
+        batch = self._build(number, first, found)
         with self._database.transaction() as db:
-            row = (self._number << SEQ_BITS | first, batch.count, batch.root)
+            row = (number << SEQ_BITS | first, batch.count, batch.root)
             db.execute("INSERT INTO batch VALUES (?, ?, ?, 0)", row)
         return batch
 
     def next_uncommitted(self) -> tuple[int, bool]:
         """(first seq behind all committed batches, whether a batch that begins there or later was cut already)."""
-        base = self._number << SEQ_BITS
-        query = "SELECT id, count, committed FROM batch WHERE id >= ? ORDER BY id DESC LIMIT 64"
-        rows = self._database.rows(query, (base,))
+        base = self._sending() << SEQ_BITS
+        query = "SELECT id, count, committed FROM batch WHERE id >= ? AND id <= ? ORDER BY id DESC LIMIT 64"
+        rows = self._database.rows(query, (base, base + SEQ_MASK))
         waiting = [start for start, _, committed in rows if not committed]
         if waiting:
             return waiting[-1] - base, True
         return (rows[0][0] + rows[0][1] - base if rows else 0), False
 
     def batch_at(self, first: int) -> Batch | None:
-        """The batch of the stream in use that was cut at ``first``, committed or not.
+        """The batch that was cut at ``first``, committed or not.
 
         None when there is none, or when its bytes were pruned.
 
         Raises:
             SpoolProblem: it no longer has the root that was stored.
         """
-        rows = self._database.rows("SELECT count, root FROM batch WHERE id = ?", (self._number << SEQ_BITS | first,))
+        number = self._sending()
+        rows = self._database.rows("SELECT count, root FROM batch WHERE id = ?", (number << SEQ_BITS | first,))
         if not rows:
             return None
         count, root = rows[0]
-        if self._is_pruned(first) or self._is_pruned(first + count - 1):
+        if self._is_pruned(number, first) or self._is_pruned(number, first + count - 1):
             return None
-        found = [(self.split(message)[0], message) for _, message in self.present(first, first + count)]
-        batch = self._build(first, found)
+        found = [(self.split(message)[0], message) for _, message in self.present(number, first, first + count)]
+        batch = self._build(number, first, found)
         if batch.root != root:
             raise self._database.damaged(f"statements {first} to {first + count - 1} are not what was sent")
         return batch
 
     def forget_boundaries(self) -> None:
         """Drop the boundaries of the batches that are not committed: they will be cut anew."""
+        base = self._sending() << SEQ_BITS
         with self._database.transaction() as db:
-            db.execute("DELETE FROM batch WHERE id >= ? AND NOT committed", (self._number << SEQ_BITS,))
+            db.execute("DELETE FROM batch WHERE id >= ? AND NOT committed", (base,))
 
     def settle(self, batch: Batch, receipts: Sequence[Receipt]) -> None:
         """The batch is committed: keep these receipts, which the caller has checked."""
-        self._keep(receipts, self._number << SEQ_BITS | batch.first)
+        self._keep(receipts, self.number_of(batch.stream) << SEQ_BITS | batch.first)
 
     def keep(self, receipts: Sequence[Receipt]) -> None:
         """Keep checked receipts that came late; one that is kept already changes nothing."""
@@ -214,10 +250,10 @@ class Outbox(SpoolReader):
                 )
                 db.execute(change, place)
 
-    def _cut(self, first: int, max_statements: int, max_bytes: int) -> list[tuple[bytes, bytes]]:
+    def _cut(self, number: int, first: int, max_statements: int, max_bytes: int) -> list[tuple[bytes, bytes]]:
         """(sid, bytes) of the next batch's statements: as many as fit, and nothing behind a rekey."""
         found: list[tuple[bytes, bytes]] = []
-        for _, message in self.present(first, min(first + max_statements, self._end() & SEQ_MASK)):
+        for _, message in self.present(number, first, min(first + max_statements, self._end(number))):
             max_bytes -= len(message) + _ITEM_BYTES
             if max_bytes < 0 and found:
                 break
@@ -227,30 +263,29 @@ class Outbox(SpoolReader):
                 break
         return found
 
-    def _build(self, first: int, found: Sequence[tuple[bytes, bytes]]) -> Batch:
-        assert self._head is not None
-        prev = self.sid_at(self._number, first - 1) if first else statement.NO_SID
+    def _build(self, number: int, first: int, found: Sequence[tuple[bytes, bytes]]) -> Batch:
+        prev = self.sid_at(number, first - 1) if first else statement.NO_SID
         if prev is None:
-            raise self._database.damaged(f"statement {first - 1} of stream {self._number} is missing")
-        return batches.build(self._head.stream, first, prev, found)
+            raise self._database.damaged(f"statement {first - 1} of stream {number} is missing")
+        return batches.build(self._id_of(number), first, prev, found)
 
-    def present(self, first: int, end: int) -> Iterator[tuple[int, bytes]]:
-        """(seq, bytes) of statements of the stream in use, all of which must be there.
+    def present(self, number: int, first: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """(seq, bytes) of statements of a stream, all of which must be there.
 
         Raises:
             SpoolProblem: one is not.
         """
         due = first
-        for seq, message in self.statements(self._number, first, end):
+        for seq, message in self.statements(number, first, end):
             if seq != due:
                 break
             yield seq, message
             due += 1
         if due < end:
-            raise self._database.damaged(f"statement {due} of stream {self._number} is missing")
+            raise self._database.damaged(f"statement {due} of stream {number} is missing")
 
-    def _is_pruned(self, seq: int) -> bool:
-        return self.sid_at(self._number, seq) is not None and not any(self.statements(self._number, seq, seq + 1))
+    def _is_pruned(self, number: int, seq: int) -> bool:
+        return self.sid_at(number, seq) is not None and not any(self.statements(number, seq, seq + 1))
 
     def _run(self, start: int) -> list[bytes]:
         ((data,),) = self._database.rows("SELECT statements FROM run WHERE id = ?", (start,))
@@ -275,6 +310,17 @@ class Outbox(SpoolReader):
         rows = self._database.rows("SELECT upto FROM snapshot")
         return int(rows[0][0]) if rows else 0
 
-    def _end(self) -> int:
-        """Rowid that the next statement of the stream in use would get."""
-        return self._number << SEQ_BITS | (self._head.seq + 1 if self._head else 0)
+    def _sending(self) -> int:
+        """Running number of the stream that is delivered now."""
+        rows = self._database.rows("SELECT min(number) FROM stream WHERE abandoned_from IS NULL")
+        return int(rows[0][0] or 0)
+
+    def _id_of(self, number: int) -> bytes:
+        ((stream,),) = self._database.rows("SELECT id FROM stream WHERE number = ?", (number,))
+        return bytes(stream)
+
+    def _end(self, number: int) -> int:
+        """Seq behind a stream's last statement."""
+        if number != self._number:
+            return self.end(number)
+        return self._head.seq + 1 if self._head else 0

@@ -117,6 +117,7 @@ class Reader:
         self._described: set[str] = set()
         self._asked_s: dict[str, float] = {}
         self._cadence = Cadence.NORMAL
+        self._renewals = state.renewals
         self._periods: dict[str, int] = {}
         self._last: dict[str, int] = {}  # end of each meter's last slot that came from here
         self._schedule = self._plan()
@@ -147,6 +148,10 @@ class Reader:
         cadence = self._state.cadence
         if cadence == Cadence.STOPPED:
             return 1.0
+        if self._state.renewals != self._renewals:
+            self._renewals = self._state.renewals
+            self._last.clear()
+            self._schedule = self._plan()
         if cadence != self._cadence:
             self._cadence = cadence
             self._schedule = self._plan()

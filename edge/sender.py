@@ -97,6 +97,7 @@ class Sender:
         self._pulse = pulse
         self._utc_ms = utc_ms
         self._uplink: Uplink | None = None
+        self._stream: bytes | None = None  # the stream that all of this is about
         self._agreed: bytes | None = None  # the stream that the ledgers' heads were last found to match
         self._resend_from: int | None = (
             None  # an organisation's ledger lies behind: seq from which it gets batches again
@@ -142,16 +143,24 @@ class Sender:
         """Do one thing; seconds until the next."""
         if self._uplink is None:
             self._uplink = self._connect()
-        head = self._spool.head
+        head = self._spool.sending()
         if head is None:
             return _LOOK_S
+        if self._stream != head.stream:
+            self._begin(head.stream)
         if self._agreed != head.stream:
             return self._ask(self._uplink, head)
         self._keep_late(self._uplink.late())
         batch = self._next(head)
         if batch is None:
-            return _LOOK_S
+            return 0.0 if self._spool.close_sent(self._skip_to) else _LOOK_S
         return self._deliver(self._uplink, batch)
+
+    def _begin(self, stream: bytes) -> None:
+        """From here on it is about this stream: nothing is known of it yet."""
+        self._stream = stream
+        self._resend_from, self._skip_to, self._refused_at = None, 0, None
+        self._common, self._doubtful = 0, None
 
     def _next(self, head: Head) -> Batch | None:
         """What to send now: what an organisation lacks, a full batch, or what was collected long enough."""
@@ -247,7 +256,7 @@ class Sender:
 
     def _is_ours(self, said: LedgerHead) -> bool:
         """Whether a ledger's head lies on our chain; one that does not know the stream lies before its beginning."""
-        return said.seq is None or said.sid == self._spool.sid_at(self._spool.number, said.seq)
+        return said.seq is None or said.sid == self._spool.sid_at(self._spool.number_of(said.stream), said.seq)
 
     def _follow(self, head: Head, heads: tuple[LedgerHead, ...]) -> None:
         """All heads match or lie behind: go on from where they are."""
@@ -285,8 +294,7 @@ class Sender:
         deadline = time.monotonic() + _NEW_STREAM_S
         while not order.done.wait(_LOOK_S) and time.monotonic() < deadline and not self._state.stop.is_set():
             self._pulse.beat(_SPARE_S)
-        self._resend_from, self._skip_to, self._refused_at = None, 0, None
-        self._common, self._doubtful = 0, None
+        self._begin(head.stream)
         return 0.0
 
     def _first_doubtful(self, head: Head) -> int:

@@ -7,7 +7,8 @@ Rules
 - The head is the last statement; it has no row of its own, so the two cannot disagree.
 - What one transaction stores is one row: pages touched per commit are what wears a card out.
 - What becomes of stored statements, batches, receipts and pruning, is in :mod:`edge.outbox`.
-- A stream that the ledger contradicts is abandoned from a seq on: those statements stay and are never sent.
+- A stream that the ledger contradicts is abandoned from a seq on: those statements stay and are never sent. One that
+  was left because the clock was set back is delivered to its end.
 - One of an older format is brought up to date (:mod:`edge.schema`); one of a newer format is left alone.
 - A spool that cannot be read, or is another gateway's, is set aside under another name, and a new one begins.
 """
@@ -155,7 +156,7 @@ class Spool(Outbox):
         """When the last statement was made."""
         if self._head is None:
             return None
-        ((_, message),) = self.present(self._head.seq, self._head.seq + 1)
+        ((_, message),) = self.present(self._number, self._head.seq, self._head.seq + 1)
         return self.claims(message).instant
 
     def append(
@@ -166,6 +167,8 @@ class Spool(Outbox):
         abandon_from: int | None = None,
         carried: tuple[int, int] | None = None,
         maps: Sequence[MeterMap] = (),
+        anew: Mapping[str, Position] | None = None,
+        abandon: int = 0,
     ) -> None:
         """Store statements that continue the chain, in one transaction. A genesis begins a new stream.
 
@@ -173,9 +176,12 @@ class Spool(Outbox):
             statements: one or more, consecutive.
             positions: measuring points whose accounted time moved with them.
             process: the run of the agent that begins with them.
-            abandon_from: with a genesis: first seq of the stream before that is never to be sent.
+            abandon_from: with a genesis: first seq that is never to be sent of the stream before, or of ``abandon``.
             carried: (stream number, seq) up to which an abandoned stream's statements are now signed anew.
             maps: register maps that descriptors among them name.
+            anew: with a genesis: from where the new stream accounts for its measuring points; None: where the stream
+                before has left off.
+            abandon: running number of an older stream.
 
         Raises:
             SpoolFull: nothing was stored; waiting helps.
@@ -189,7 +195,7 @@ class Spool(Outbox):
         with self._database.transaction() as db:
             if abandon_from is not None:
                 change = "UPDATE stream SET abandoned_from = ?, carried_to = ? WHERE number = ?"
-                db.execute(change, (abandon_from, abandon_from - 1, self._number))
+                db.execute(change, (abandon_from, abandon_from - 1, abandon or self._number))
                 db.execute("UPDATE process SET matched = NULL")
             if number != self._number:
                 db.execute("INSERT INTO stream VALUES (?, ?, NULL, NULL)", (number, head.stream))
@@ -200,10 +206,16 @@ class Spool(Outbox):
                 db.execute("UPDATE stream SET carried_to = ? WHERE number = ?", (carried[1], carried[0]))
             for used in maps:
                 db.execute("INSERT OR IGNORE INTO map VALUES (?, ?, ?)", (used.digest, used.name, used.data))
-            if self._unsaved >= _SNAPSHOT_EVERY:
-                self._write_snapshot(db, start)
+            if anew is not None:
+                self._write_snapshot(db, start, anew)
+            elif self._unsaved >= _SNAPSHOT_EVERY:
+                self._write_snapshot(db, start, self._positions)
         self._unsaved = len(statements) + (self._unsaved if self._unsaved < _SNAPSHOT_EVERY else 0)
         self._number, self._head = number, head
+        if anew is not None:
+            for sub in self._positions.keys() - anew.keys():
+                del self._positions[sub]
+            self._positions.update(anew)
         if positions:
             self._positions.update(positions)
 
@@ -235,11 +247,12 @@ class Spool(Outbox):
             db.execute("UPDATE process SET matched = ?", (seq,))
 
     def boot_after(self, seq: int) -> int:
-        """Seq of the first boot statement behind ``seq`` in the stream in use, else of the statement to come."""
-        for found, message in self.statements(self._number, seq + 1):
+        """Seq of the first boot statement behind ``seq`` in the stream that is delivered, else behind its last."""
+        number = self._sending()
+        for found, message in self.statements(number, seq + 1):
             if self.split(message)[1] == Kind.BOOT:
                 return found
-        return self._end() & SEQ_MASK
+        return self._end(number)
 
     # ---- the end
 
@@ -251,8 +264,9 @@ class Spool(Outbox):
         """
         try:
             if ended and self._lock.held:
+                upto = self._number << SEQ_BITS | self._end(self._number)
                 with self._database.transaction() as db:
-                    self._write_snapshot(db, self._end())
+                    self._write_snapshot(db, upto, self._positions)
                     db.execute("UPDATE process SET ended = ?", (ended,))
         finally:
             super().close()
@@ -288,14 +302,14 @@ class Spool(Outbox):
                 before, self._number, self._head = claims, stream.number, Head(stream.id, seq, claims.sid)
                 if base + seq >= upto:
                     self._unsaved += 1
-                    self._account(claims)
+                    self.account(claims)
 
     def _check_place(self, claims: Claims, stream: Stream, seq: int, before: Claims | None) -> None:
         follows = before is None or before.stream_id != stream.id or (before.seq, before.sid) == (seq - 1, claims.prev)
         if claims.gateway != self.gateway or claims.stream_id != stream.id or claims.seq != seq or not follows:
             raise self._database.damaged(f"statement {seq} of stream {stream.number} does not continue the chain")
 
-    def _account(self, claims: Claims) -> None:
+    def account(self, claims: Claims) -> None:
         """Move the position of the point that a stored statement speaks of."""
         known = self._positions.get(claims.sub, Position(None, None))
         if claims.kind == Kind.DESCRIPTOR:
@@ -323,9 +337,9 @@ class Spool(Outbox):
                 raise ValueError(f"statement {made.seq} where {number} is due")
         return Head(stream, last.seq, last.sid)
 
-    def _write_snapshot(self, db: Writing, upto: int) -> None:
-        positions = {sub: (position.until_ms, position.period_ms) for sub, position in self._positions.items()}
-        db.execute("REPLACE INTO snapshot VALUES (1, ?, ?)", (upto, json.dumps(positions)))
+    def _write_snapshot(self, db: Writing, upto: int, positions: Mapping[str, Position]) -> None:
+        said = {sub: (position.until_ms, position.period_ms) for sub, position in positions.items()}
+        db.execute("REPLACE INTO snapshot VALUES (1, ?, ?)", (upto, json.dumps(said)))
 
 
 def _write_process(db: Writing, process: Process) -> None:

@@ -37,7 +37,8 @@ class Stream:
     Attributes:
         number: running number, from 1.
         id: 16 bytes.
-        abandoned_from: first seq that is never sent, None for the stream in use.
+        abandoned_from: first seq that is never sent, None while there is something to send: for the stream in use,
+            and for an older one until its end is on the ledgers.
         carried_to: seq up to which abandoned statements were signed anew, None when there are none.
     """
 
@@ -55,16 +56,18 @@ class Counts:
         stored: statements signed and stored, genesis included.
         committed: seq up to which (exclusive) they are committed.
         used_bytes: of the disk budget.
+        earlier: statements of earlier streams that are not committed yet.
     """
 
     stored: int
     committed: int
     used_bytes: int
+    earlier: int = 0
 
     @property
     def pending(self) -> int:
         """Statements that are not committed yet."""
-        return self.stored - self.committed
+        return self.stored - self.committed + self.earlier
 
 
 class SpoolReader:
@@ -169,11 +172,18 @@ class SpoolReader:
         last = self._database.rows("SELECT id, count FROM run ORDER BY id DESC LIMIT 1")
         if not last:
             return Counts(0, 0, used_bytes)
-        base = last[0][0] & ~SEQ_MASK
-        query = "SELECT id, count FROM batch WHERE id >= ? AND committed ORDER BY id DESC LIMIT 1"
-        settled = self._database.rows(query, (base,))
-        stored, committed = (rows[0][0] - base + rows[0][1] if rows else 0 for rows in (last, settled))
-        return Counts(stored, committed, used_bytes)
+        number = last[0][0] >> SEQ_BITS
+        older = self._database.rows("SELECT number FROM stream WHERE abandoned_from IS NULL AND number < ?", (number,))
+        earlier = sum(self.end(each) - self._settled(each) for (each,) in older)
+        stored = (last[0][0] & SEQ_MASK) + last[0][1]
+        return Counts(stored, self._settled(number), used_bytes, earlier)
+
+    def _settled(self, number: int) -> int:
+        """Seq behind a stream's last committed batch."""
+        base = number << SEQ_BITS
+        query = "SELECT id, count FROM batch WHERE id >= ? AND id <= ? AND committed ORDER BY id DESC LIMIT 1"
+        rows = self._database.rows(query, (base, base + SEQ_MASK))
+        return int(rows[0][0] - base + rows[0][1]) if rows else 0
 
     def number_of(self, stream: bytes) -> int:
         """Running number of a stream, 0 when it is not here."""

@@ -117,6 +117,7 @@ class State:
     Attributes:
         stop: set when the process ends.
         cadence: written by the writer.
+        renewals: how often slots began to be counted anew; written by the writer, each bus then plans anew.
         alarms: written by all.
         meters: name -> last read; each bus writes its own.
         dropped: readings that found the queue full.
@@ -127,6 +128,7 @@ class State:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.cadence = Cadence.NORMAL
+        self.renewals = 0
         self.alarms = Alarms()
         self.meters: dict[str, MeterState] = {}
         self.dropped = 0

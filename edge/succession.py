@@ -1,9 +1,13 @@
-"""From a stream that the ledgers contradict to the next one, without losing what they lack.
+"""From one stream to the next: because the ledgers contradict it, or because the clock was set back.
 
 A restored or copied card has signed statements for places that the ledgers know otherwise. They stay in the store, and
 what they said is said again in a new stream whose genesis names the old one.
 
+A clock that was set back far (edge.setback) leaves slots accounted for that are still to come. They stay what they are,
+and the stream is delivered to its end; the new one, whose genesis names that end, counts slots from now on.
+
 Rules
+- Behind the genesis of a stream that begins because of the clock comes the step of the clock.
 - What was measured or noticed is said again with its own instant: readings, gaps, clock steps, descriptors, events,
   commissioning, exchanges. What belongs to the old stream alone is not: genesis, boots, rekeys, checkpoints.
 - Before it come the descriptors that were in force, after it those that are: every slot has its period.
@@ -15,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from drivers.reading import Reading, Value
-from edge.spool import Spool
+from edge.spool import Position, Spool
 from signer.chain import Chain, Descriptor, Head
 from signer.codes import Kind
 from signer.statement import Claims, Instant, Statement
@@ -35,17 +39,42 @@ class Succession:
         self._carried = False
 
     def begin(self, now: Instant, known: Head, abandon_from: int) -> None:
-        """Begin a stream that names ``known``; the stream in use is abandoned from seq ``abandon_from`` on.
+        """Begin a stream that names ``known``, whose stream is abandoned from seq ``abandon_from`` on.
 
         Raises:
             SpoolProblem: nothing was changed, but the chain's head, which the caller takes back.
         """
-        in_force = self._descriptors_before(abandon_from)
-        recovered = (known.stream, known.seq, known.sid)
-        made = [self._chain.genesis(now, self._certificates, recovered)]
+        number = self._spool.number_of(known.stream)
+        in_force = self._descriptors_before(number, abandon_from)
+        made = [self._genesis(now, known)]
         made += [self._chain.descriptor(claim.sub, now, _descriptor(claim)) for claim in in_force]
-        self._spool.append(made, abandon_from=abandon_from)
+        # An older stream was left because of the clock: the slots of what follows are those of its time, not of ours.
+        anew: dict[str, Position] | None = None if number == self._spool.number else {}
+        self._spool.append(made, abandon_from=abandon_from, abandon=number, anew=anew)
         self._pending = True
+
+    def follow(
+        self, now: Instant, step_ms: int, source: int, anew: Mapping[str, Position], said: Mapping[str, Descriptor]
+    ) -> None:
+        """Begin a stream that names the head of the one in use, because the clock was moved by ``step_ms``.
+
+        Args:
+            now: by the new time.
+            step_ms, source: what the clock statement says.
+            anew: from where slots are counted.
+            said: descriptors that hold.
+
+        Raises:
+            SpoolProblem: nothing was changed, but the chain's head, which the caller takes back.
+        """
+        head = self._spool.head
+        assert head is not None
+        made = [self._genesis(now, head), self._chain.clock(now, step_ms, source)]
+        made += [self._chain.descriptor(sub, now, each) for sub, each in sorted(said.items())]
+        self._spool.append(made, anew=anew)
+
+    def _genesis(self, now: Instant, before: Head) -> Statement:
+        return self._chain.genesis(now, self._certificates, (before.stream, before.seq, before.sid))
 
     def step(self, now: Instant, descriptors: Mapping[str, Descriptor]) -> bool:
         """Say some of it again; False when nothing is left. ``descriptors``: those that hold now.
@@ -61,6 +90,8 @@ class Succession:
             self._spool.append(made, carried=(number, found[-1].seq))
         elif found:
             self._spool.note_carried(number, found[-1].seq)
+        for claims in found:
+            self._spool.account(claims)
         self._carried = self._carried or bool(found)
         if found:
             return True
@@ -69,10 +100,10 @@ class Succession:
         self._pending = self._carried = False
         return False
 
-    def _descriptors_before(self, seq: int) -> list[Claims]:
-        """The last descriptor of each point before a seq of the stream in use."""
+    def _descriptors_before(self, number: int, seq: int) -> list[Claims]:
+        """The last descriptor of each point before a seq of a stream."""
         found = {}
-        for _, message in self._spool.statements(self._spool.number, 0, seq):
+        for _, message in self._spool.statements(number, 0, seq):
             if self._spool.split(message)[1] == Kind.DESCRIPTOR:
                 claims = self._spool.claims(message)
                 found[claims.sub] = claims

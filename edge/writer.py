@@ -11,6 +11,7 @@ Rules
 - A step of the clock is said before anything that carries the new time.
 - Past 80 % of the disk budget the cadence falls, at 100 % and on a full disk reading stops; both are said.
 - A stream that the ledgers contradict is left, and what they lack is said again in the new one before anything else.
+- A clock set back far, for a moment (edge.setback), begins a new stream, so that measuring goes on.
 - What a technician's command asks for (edge.requests) is said within a second, once.
 - A point that is gone ends with an event: no slot behind it is owed. When it comes back, a gap covers the time between.
 """
@@ -20,17 +21,19 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from drivers.map import MeterMap
 from drivers.reading import Reading, Status
+from drivers.schedule import STEP_MS, slot_of
 from edge.config import Config
 from edge.database import SpoolFull
 from edge.host import Clock, StepWatch, boot_id, software_digest
 from edge.identity import Identity
 from edge.reader import Described, Gone, Lost, Taken
 from edge.requests import Begun, Desk
+from edge.setback import SetBack, hold_s, lapse
 from edge.spool import Position, Process, Spool
 from edge.state import LOG, Cadence, Pulse, State, words_of
 from edge.succession import Succession
@@ -145,6 +148,8 @@ class Writer:
         self._previous = previous
         self._chain = Chain(config.gateway, identity.key, spool.head, previous.boot + 1 if previous else 1)
         self._watch = StepWatch()
+        self._setback = SetBack(config.settlement_period_ms)
+        self._moved_ms = 0  # by how much the clock was moved since the last reading
         self._descriptors: dict[str, Descriptor] = {}  # as said in this run
         self._why = dict.fromkeys(spool.positions, GapReason.NOT_RUNNING)  # for the next hole of a point
         self._owed: list[Described | Gone | Changed] = []  # what a transaction that failed was to say
@@ -172,6 +177,8 @@ class Writer:
             aside = self._spool.was_set_aside
             recovered = (aside.head.stream, aside.head.seq, aside.head.sid) if aside and aside.head else None
             made.append(self._chain.genesis(now, self._identity.certificates, recovered))
+        elif last is not None and self._watch.newest is None:
+            self._moved_ms = min(0, now.utc_ms - last.utc_ms)  # at least: nobody knows how long the machine was off
         self._say_step(now, made)
         reason = boot_reason(previous, host_boot, ended)
         began = self._chain.head.seq + 1 if self._chain.head else 0
@@ -224,11 +231,13 @@ class Writer:
             self._owe(items)
         for stream in streams:
             self._begin_stream(stream)
+        if ticks and self._full_since_s is None:
+            self._mind_the_clock()
 
     def _write(self, items: Sequence[object]) -> None:
         """Store what the items say; a full disk gets a second chance after pruning."""
         for last_chance in (False, True):
-            newest = self._watch.newest
+            newest, moved_ms = self._watch.newest, self._moved_ms
             try:
                 self._carry_on()
                 group = self._group(items)
@@ -237,7 +246,7 @@ class Writer:
                 break
             except SpoolFull as full:
                 self._chain.head = self._spool.head
-                self._watch.newest = newest
+                self._watch.newest, self._moved_ms = newest, moved_ms
                 if last_chance or not self._prune():
                     self._stop_reading(words_of(full))
                     self._owe(items)
@@ -285,6 +294,7 @@ class Writer:
                     self._end(group, item)
                 case Changed():
                     self._config, self._subs = item.config, _subs(item.config)
+                    self._setback.limit_ms = item.config.settlement_period_ms
                     group.made.append(
                         self._chain.event("-", now, EventCode.CONFIGURATION_CHANGED, None, _cut(item.words))
                     )
@@ -338,6 +348,7 @@ class Writer:
         group.made.append(self._signed(reading, instant))
         group.positions[sub] = Position(reading.slot_ms + period_ms, period_ms)
         group.begun.add(sub)
+        self._moved_ms = 0
 
     def _signed(self, reading: Reading, instant: Instant) -> Statement:
         """The reading's statement; one without values when the format cannot hold what the device sent."""
@@ -399,8 +410,8 @@ class Writer:
     def _say_step(self, instant: Instant, made: list[Statement]) -> None:
         step_ms = self._watch.step_ms(instant)
         if step_ms:
-            source = ClockSource.NTP if instant.clock == ClockStatus.SYNCHRONISED else ClockSource.UNKNOWN
-            made.append(self._chain.clock(instant, step_ms, source))
+            self._moved_ms += step_ms
+            made.append(self._chain.clock(instant, step_ms, _source(instant)))
             LOG.warning("the clock was moved by %+d ms", step_ms)
 
     def _store(self, made: list[Statement], group: _Group | None = None, process: Process | None = None) -> None:
@@ -471,8 +482,8 @@ class Writer:
     def _begin_stream(self, order: NewStream) -> None:
         """Leave the stream in use, unless that was done already."""
         try:
-            head = self._spool.head
-            if head is not None and head.stream == order.known.stream:
+            streams = self._spool.streams()
+            if any(stream.id == order.known.stream and stream.abandoned_from is None for stream in streams):
                 self._succession.begin(self._clock.now(), order.known, order.abandon_from)
                 self._carry_on()
         except SpoolFull as full:
@@ -481,10 +492,57 @@ class Writer:
         finally:
             order.done.set()
 
+    def _mind_the_clock(self) -> None:
+        """Wait for a clock that stands a little behind what is accounted for; count anew when that is no answer."""
+        now, positions = self._clock.now(), self._spool.positions
+        known = {sub: positions[sub] for sub in self._subs if sub in positions}
+        newest_ms = max((each.until_ms - (each.period_ms or 0) for each in known.values() if each.until_ms), default=0)
+        behind_ms = newest_ms - now.utc_ms
+        counts_anew = self._setback.look(now, behind_ms)
+        if behind_ms < STEP_MS:
+            self._state.alarms.clear("clock", "has passed the last slot again")
+        elif not counts_anew:
+            follows = f"a new stream begins when it stays so for {hold_s(now):.0f} s"
+            words = follows if self._setback.is_too_far(behind_ms) else "nothing is read until it has passed it"
+            said = f"stands {lapse(behind_ms)} behind the last slot that was read: {words}"
+            self._state.alarms.raise_("clock", said, words)
+        else:
+            self._count_anew(now, newest_ms, known)
+
+    def _count_anew(self, now: Instant, newest_ms: int, known: Mapping[str, Position]) -> None:
+        """Begin a stream by the new time. What was not read since the clock was set becomes a gap in it."""
+        since, head = self._setback.since, self._spool.head
+        assert since is not None
+        assert head is not None
+        from_ms = min(since.utc_ms, now.utc_ms)
+        periods = {sub: each.period_ms for sub, each in known.items() if each.period_ms}
+        anew = {sub: Position(slot_of(from_ms, period_ms), period_ms) for sub, period_ms in periods.items()}
+        step_ms = self._moved_ms if self._moved_ms < 0 else now.utc_ms - newest_ms
+        try:
+            said = {sub: each for sub, each in self._descriptors.items() if sub in self._subs}
+            self._succession.follow(now, step_ms, _source(now), anew, said)
+        except SpoolFull as full:
+            self._chain.head = head
+            self._stop_reading(words_of(full))
+            return
+        self._why.update(dict.fromkeys(anew, GapReason.CLOCK))
+        self._setback.since, self._moved_ms = None, 0
+        self._state.renewals += 1
+        self._state.alarms.clear("clock", "slots are counted anew")
+        self._state.alarms.note(
+            f"new stream: the clock was set back by {lapse(-step_ms)}; slots are counted anew, in a stream that names"
+            f" seq {head.seq} of {head.stream.hex()}; try: see that the clock is right (timedatectl)"
+        )
+
     def _carry_on(self) -> None:
         """Say again what an abandoned stream said and the ledgers lack, all of it before anything new."""
         while self._succession.step(self._clock.now(), self._descriptors):
             self._pulse.beat(PATIENCE_S)
+
+
+def _source(instant: Instant) -> ClockSource:
+    """Who moved the clock, as far as can be told."""
+    return ClockSource.NTP if instant.clock == ClockStatus.SYNCHRONISED else ClockSource.UNKNOWN
 
 
 def _subs(config: Config) -> frozenset[str]:

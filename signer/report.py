@@ -35,6 +35,7 @@ class StreamReport:
         statements: verified ones.
         pruned: known by their sid only.
         recovered_from: stream id that the genesis names, None when none.
+        set_back_ms: by how much the clock was set back when the stream began, None when it began for another reason.
     """
 
     gateway: str
@@ -44,17 +45,19 @@ class StreamReport:
     statements: int
     pruned: int
     recovered_from: str | None
+    set_back_ms: int | None = None
 
 
 @dataclass(slots=True)
 class PointReport:
-    """The slots of one measuring point; the sum over its streams."""
+    """The slots of one measuring point, over its streams; ``jumped``: those in gaps because the clock was set."""
 
     expected: int = 0
     read: int = 0
     failed: int = 0
     gap: int = 0
     missing: int = 0
+    jumped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

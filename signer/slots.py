@@ -23,6 +23,7 @@ class _Stretch(Enum):
     HOLE = 0
     GAP = 1
     OPTIONAL = 2  # the rest of a coarse slot, where finer ones may begin
+    JUMP = 3  # a gap, because the clock was set
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Account:
         gap: slots that gap statements cover.
         missing: slots that nothing accounts for.
         first_missing_ms: the first of these, None when there is none.
+        jumped: slots in gaps over which the clock was set.
     """
 
     expected: int
@@ -57,6 +59,7 @@ class Account:
     gap: int
     missing: int
     first_missing_ms: int | None
+    jumped: int = 0
 
 
 class Slots:
@@ -111,8 +114,9 @@ class Slots:
             self._failed += 1
         return None
 
-    def gap(self, from_ms: int, to_ms: int, missing: int | None) -> str | None:
+    def gap(self, from_ms: int, to_ms: int, missing: int | None, jumped: bool = False) -> str | None:
         """A gap statement came; what is wrong with its number (None: not compared), None when nothing is."""
+        what = _Stretch.JUMP if jumped else _Stretch.GAP
         period = self.period_ms
         if period is None or from_ms >= to_ms:
             return None
@@ -121,25 +125,26 @@ class Slots:
         if to_ms > self._to_ms:
             if from_ms > self._to_ms and not self._cut:
                 self._insert([_Open(self._to_ms, from_ms, period, _Stretch.HOLE)])
-            self._insert([_Open(max(from_ms, self._to_ms), to_ms, period, _Stretch.GAP)])
+            self._insert([_Open(max(from_ms, self._to_ms), to_ms, period, what)])
             self._to_ms, self._last_is_reading, self._cut = to_ms, False, False
         if from_ms < self._from_ms:
             self._insert([_Open(to_ms, self._from_ms, period, _Stretch.HOLE)])
-            self._insert([_Open(from_ms, min(to_ms, self._from_ms), period, _Stretch.GAP)])
+            self._insert([_Open(from_ms, min(to_ms, self._from_ms), period, what)])
             self._from_ms = from_ms
-        covered = self._cover(from_ms, to_ms)
+        covered = self._cover(from_ms, to_ms, what)
         if missing is not None and missing != covered:
             return f"says {missing} readings are missing from {from_ms} to {to_ms} ms, it is {covered}"
         return None
 
     def account(self) -> Account:
         """How it turned out so far."""
-        gap = sum(stretch.slots() for stretch in self._open if stretch.what is _Stretch.GAP)
+        jumped = sum(stretch.slots() for stretch in self._open if stretch.what is _Stretch.JUMP)
+        gap = jumped + sum(stretch.slots() for stretch in self._open if stretch.what is _Stretch.GAP)
         holes = [stretch for stretch in self._open if stretch.what is _Stretch.HOLE]
         missing = self._lost + sum(stretch.slots() for stretch in holes)
         first = -(-holes[0].from_ms // holes[0].period_ms) * holes[0].period_ms if holes else None
         expected = self._read + self._failed + gap + missing
-        return Account(expected, self._read, self._failed, gap, missing, first)
+        return Account(expected, self._read, self._failed, gap, missing, first, jumped)
 
     def _take(self, slot_ms: int) -> bool:
         """Take a slot out of the stretch it lies in; False when it lies in none."""
@@ -153,7 +158,7 @@ class Slots:
         self._insert([before, after])
         return True
 
-    def _cover(self, from_ms: int, to_ms: int) -> int:
+    def _cover(self, from_ms: int, to_ms: int, what: _Stretch) -> int:
         """Turn what is open between two instants into a gap; how many slots are open there."""
         touched = [stretch for stretch in self._open if stretch.to_ms > from_ms and stretch.from_ms < to_ms]
         covered = 0
@@ -166,7 +171,7 @@ class Slots:
                 self._open.remove(stretch)
                 pieces = [
                     _Open(stretch.from_ms, low, stretch.period_ms, _Stretch.HOLE),
-                    _Open(low, high, stretch.period_ms, _Stretch.GAP),
+                    _Open(low, high, stretch.period_ms, what),
                     _Open(high, stretch.to_ms, stretch.period_ms, _Stretch.HOLE),
                 ]
                 self._insert(pieces)

@@ -25,7 +25,7 @@ from cryptography import x509
 
 from signer import bundle, cbor, grammar, receipt, statement
 from signer.bundle import Sequence, StreamRange
-from signer.codes import RELIABLE_CLOCKS, Kind
+from signer.codes import RELIABLE_CLOCKS, GapReason, Kind
 from signer.coverage import Coverage
 from signer.errors import Malformed
 from signer.keys import key_id
@@ -77,6 +77,7 @@ class _Stream:
     statements: int = 0
     pruned: int = 0
     recovered_from: str | None = None
+    set_back_ms: int | None = None
     no_key_told: bool = False
     points: dict[str, Slots] = field(default_factory=dict)
 
@@ -248,17 +249,21 @@ class _Walk:
                 self._maps.add(claims.body[13][2])
         elif claims.kind == Kind.GAP:
             self._gap(stream, offset, claims)
+        elif claims.kind == Kind.CLOCK:
+            if claims.seq == 1 and stream.recovered_from and claims.body[13][1] < 0:
+                stream.set_back_ms = -claims.body[13][1]
         elif claims.kind == Kind.REKEY:
             self._trust_certificates(stream, offset, claims)
 
     def _gap(self, stream: _Stream, offset: int, claims: Claims) -> None:
         body = claims.body[13]
+        jumped = body[1] == GapReason.CLOCK
         if claims.sub == grammar.OF_THE_GATEWAY:
             for slots in stream.points.values():
-                slots.gap(body[2], body[3], None)
+                slots.gap(body[2], body[3], None, jumped)
             return
         point = self._point(stream, claims.sub)
-        wrong = point.gap(body[2], body[3], body[4]) if point else None
+        wrong = point.gap(body[2], body[3], body[4], jumped) if point else None
         if wrong:
             self._at(offset, claims.seq, f"{claims.sub}: {wrong}")
 
@@ -344,6 +349,7 @@ class _Walk:
                 stream.statements,
                 stream.pruned,
                 stream.recovered_from,
+                stream.set_back_ms,
             )
         )
         named = stream.named
@@ -371,6 +377,7 @@ class _Walk:
             total.failed += account.failed
             total.gap += account.gap
             total.missing += account.missing
+            total.jumped += account.jumped
 
     def _damaged(self, offset: int, words: str) -> None:
         """An item that cannot be believed: it is assumed to stand where the next seq is due."""

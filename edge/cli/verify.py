@@ -11,7 +11,7 @@ import click
 
 from edge.cli.exits import Exit
 from edge.cli.progress import percent
-from edge.cli.table import some
+from edge.cli.table import age, some
 
 if TYPE_CHECKING:
     from signer.verify import Report
@@ -78,6 +78,13 @@ def _remarks(report: Report) -> Iterator[str]:
     """What an auditor should know although it is no failure."""
     if report.undated:
         yield f"{some(report.undated, 'statement')} with an unsure clock: their certificate could not be dated"
+    for stream in report.streams:
+        if stream.set_back_ms and stream.recovered_from:
+            began = f"stream {stream.stream[:8]} follows {stream.recovered_from[:8]}"
+            yield f"{began}: the clock was set back by {age(stream.set_back_ms / 1000)}"
+    jumped = sum(point.jumped for point in report.slots.values())
+    if jumped:
+        yield f"{some(jumped, 'slot')} in signed gaps because the clock was set"
     for kind, count in sorted(report.unknown_kinds.items()):
         yield f"{some(count, 'statement')} of unknown kind {kind}: chain and signature hold, the rest was not read"
     if report.missing_maps:

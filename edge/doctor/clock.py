@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.doctor.finding import OPERATOR, Case, Finding, State, age, well
+from edge.database import SpoolProblem
+from edge.doctor.finding import OPERATOR, Case, Finding, State, advised, age, well
 from edge.host import Clock
+from edge.spool_read import SpoolReader
+from edge.status import latest
 from signer.codes import ClockStatus
 
 AREA = "clock"
@@ -44,8 +47,34 @@ class Seen:
 
 
 def check(case: Case) -> Iterator[Finding]:
-    """The machine's clock."""
-    return judge(look(case))
+    """The machine's clock, and what it meant for the slots."""
+    yield from judge(look(case))
+    for _, words in case.alarms("clock"):
+        yield advised(AREA, State.WRONG, "slots", words, OPERATOR, "timedatectl: is this machine's time right?")
+    for _, words in case.alarms("new stream"):
+        yield advised(AREA, State.WARNING, "slots", words, OPERATOR, "timedatectl: is this machine's time right?")
+    if not case.running:
+        yield from judge_stored(newest_slot_ms(case), case.now_ms)
+
+
+def newest_slot_ms(case: Case) -> int:
+    """Start of the newest slot in the store, 0 when there is none that can be read."""
+    try:
+        reader = SpoolReader.read(case.config.spool)
+        try:
+            return max((claims.slot_ms or 0 for claims in latest(reader).values()), default=0)
+        finally:
+            reader.close()
+    except SpoolProblem:
+        return 0  # the store's own findings say it
+
+
+def judge_stored(slot_ms: int, now_ms: int) -> Iterator[Finding]:
+    """Whether a slot that was read is still to come by this clock."""
+    if slot_ms > now_ms + _ERROR_MS:
+        words = f"stands {age((slot_ms - now_ms) / 1000)} behind the last slot in the store"
+        advice = "timedatectl; if this time is right, start the gateway: it counts slots anew"
+        yield Finding(AREA, State.WARNING, "slots", words, OPERATOR, advice)
 
 
 def look(case: Case) -> Seen:

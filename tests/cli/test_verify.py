@@ -32,7 +32,7 @@ def test_json(aigeco: Aigeco, bundle: Path, evidence: Any) -> None:
     assert shown["ok"] is True
     assert shown["statements"] == len(evidence.statements)
     assert shown["trust"] == "self-supplied"
-    assert shown["slots"]["house"] == {"expected": 16, "read": 13, "failed": 1, "gap": 2, "missing": 0}
+    assert shown["slots"]["house"] == {"expected": 16, "read": 13, "failed": 1, "gap": 2, "missing": 0, "jumped": 0}
 
 
 def test_trust_from_elsewhere(aigeco: Aigeco, bundle: Path, tmp_path: Path) -> None:

@@ -61,6 +61,15 @@ class Running:
             assert self.process.stdout.readline(), self.finish()
         return time.monotonic() - self.began
 
+    def until_stream(self, number: int) -> None:
+        """Wait until the ``number``-th stream since now has begun."""
+        assert self.process.stdout is not None
+        seen: set[str] = set()
+        while len(seen) < number:
+            line = self.process.stdout.readline()
+            assert line, self.finish()
+            seen.add(line.split()[0])
+
     def end(self, number: int = signal.SIGTERM) -> float:
         """Ask it to end; how long that took."""
         began = time.monotonic()
@@ -312,3 +321,43 @@ def test_the_first_statement_is_soon_there(tmp_path: Path) -> None:
         with running(tmp_path) as agent:
             assert agent.until_stored(1) < 6  # 2 s is the goal; a test must bear a busy machine
             agent.end()
+
+
+def test_the_clock_is_set_back_and_forth_while_it_runs(tmp_path: Path) -> None:
+    """Two hours back: a stream by the new time; forth again: a gap. All of it delivered, every slot accounted for."""
+    step = tmp_path / "step"
+    trick = (
+        "import pathlib, edge.host as h, edge.reader as r, edge.setback as s\n"
+        "s.HOLD_S = s.UNSURE_HOLD_S = 0.5\n"
+        "r._LONGEST_WAIT_S = 0.2\n"
+        f"step = pathlib.Path({str(step)!r})\n"
+        "def look(self, real=h.Clock._look):\n"
+        "    utc_ms, boot_ms = real(self)\n"
+        "    return utc_ms + int(step.read_text()), boot_ms\n"
+        "h.Clock._look = look"
+    )
+
+    def set_clock(by_ms: int) -> None:
+        new = tmp_path / "step.new"
+        new.write_text(str(by_ms))
+        new.replace(step)
+
+    set_clock(0)
+    with Meters(1) as meters:
+        settings = site(tmp_path, bus_toml(meters.port, "house"))
+        with running(tmp_path, trick) as agent:
+            agent.until_stored(8)
+            set_clock(-7_200_000)
+            agent.until_stream(2)
+            agent.until_stored(8)
+            set_clock(0)
+            agent.until_stored(8)
+            agent.end()
+            assert agent.process.returncode == 0, agent.log
+            assert "set back by 2 h; slots are counted anew" in agent.log
+    export.export(settings.spool, tmp_path / "evidence", load_trust(settings)[0])
+    report = verify(tmp_path / "evidence")
+    assert report.ok, report.failures
+    assert report.streams[1].set_back_ms == pytest.approx(7_200_000, abs=500)
+    assert report.slots["house"].jumped > 30_000, "two hours of 200 ms"
+    assert report.receipts["Org1MSP"].statements >= report.streams[0].statements, "the old stream was delivered"

@@ -245,6 +245,21 @@ def test_a_clock_that_is_not_well(changes: dict[str, Any], state: State, place: 
     assert words in bad.words
 
 
+def test_a_clock_that_stands_behind_the_slots(settings: Config) -> None:
+    words = "stands 2 h behind the last slot that was read: a new stream begins when it stays so for 30 s"
+    told = case(settings, alarms=[f"clock: {words}", "new stream: the clock was set back by 2 h; try: timedatectl"])
+    waits, began = [found for found in clock.check(told) if found.place == "slots"]
+    assert (waits.state, waits.words, waits.move) == (State.WRONG, words, OPERATOR)
+    assert (began.state, began.words, began.advice) == (
+        State.WARNING,
+        "the clock was set back by 2 h",
+        "timedatectl",
+    )
+    (stored,) = clock.judge_stored(NOW_MS + 7_200_000, NOW_MS)
+    assert (stored.state, stored.words) == (State.WARNING, "stands 2 h behind the last slot in the store")
+    assert not list(clock.judge_stored(NOW_MS, NOW_MS))
+
+
 def test_a_clock_that_is_well(settings: Config) -> None:
     assert all_well(clock.judge(SYNCHRONISED))[0].words == "synchronised, at most 12 ms off"
     assert "there is none" in all_well(clock.judge(dataclasses.replace(SYNCHRONISED, rtc_off_s=None)))[1].words

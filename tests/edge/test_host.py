@@ -8,7 +8,10 @@ import time
 from pathlib import Path
 
 from edge.host import Clock, ServiceManager, StepWatch, boot_id, software_digest
+from signer.codes import ClockStatus
 from signer.statement import Instant
+
+NOW_MS = 1_800_000_000_000
 
 
 def at(utc_ms: int, boot_ms: int) -> Instant:
@@ -22,6 +25,55 @@ def test_now_is_now() -> None:
     assert 0 <= second.boot_ms - first.boot_ms < 1000
     assert first.clock in range(5)
     assert first.error_ms >= 0
+
+
+class Watched(Clock):
+    """A clock whose machine and kernel say what they are told to."""
+
+    def __init__(self, valid_from_ms: int = 0) -> None:
+        super().__init__(valid_from_ms)
+        self.looks = [(NOW_MS, 10_000)]
+        self.unsync = False
+
+    def _look(self) -> tuple[int, int]:
+        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+    def _ask(self) -> tuple[ClockStatus, int]:
+        if not self.unsync:
+            self._was_synchronised = True
+            return ClockStatus.SYNCHRONISED, 1
+        return (ClockStatus.HOLDOVER if self._was_synchronised else ClockStatus.INFORMATIVE), 1
+
+
+class TestWhatIsKnownOfIt:
+    def test_it_holds_over_when_the_network_is_gone(self) -> None:
+        clock = Watched()
+        assert clock.now().clock == ClockStatus.SYNCHRONISED
+        clock.unsync, clock.looks = True, [(NOW_MS + 100_000, 110_000)]
+        assert clock.now().clock == ClockStatus.HOLDOVER
+
+    def test_set_by_hand_it_does_not_and_at_once(self) -> None:
+        clock = Watched()
+        clock.now()
+        clock.unsync, clock.looks = True, [(9 * NOW_MS, 10_001)]
+        assert clock.now().clock == ClockStatus.INFORMATIVE
+        clock.looks = [(NOW_MS, 10_002)]
+        assert clock.now().clock == ClockStatus.INFORMATIVE, "nor when it was put right by hand"
+        clock.unsync, clock.looks = False, [(NOW_MS + 2000, 12_002)]
+        assert clock.now().clock == ClockStatus.SYNCHRONISED
+
+    def test_a_pause_between_the_two_clocks_is_no_step(self) -> None:
+        clock = Watched()
+        clock.now()
+        clock.unsync, clock.looks = True, [(NOW_MS, 10_500), (NOW_MS + 2000, 12_000)]
+        assert clock.now() == Instant(NOW_MS + 2000, 12_000, ClockStatus.HOLDOVER, 1)
+
+    def test_before_its_own_certificate_it_is_wrong_whoever_set_it(self) -> None:
+        """As after the rollover of a satellite receiver's week counter."""
+        clock = Watched(NOW_MS + 1)
+        assert clock.now().clock == ClockStatus.FAILED
+        clock.looks = [(NOW_MS + 1, 20_000)]
+        assert clock.now().clock == ClockStatus.SYNCHRONISED
 
 
 def test_a_step_is_noticed_once() -> None:

@@ -97,6 +97,18 @@ def test_a_gap_that_ends_inside_a_slot() -> None:
     assert account(slots) == (4, 2, 0, 2, 0)
 
 
+def test_a_gap_over_which_the_clock_was_set_is_told_apart() -> None:
+    slots = Slots()
+    slots.describe(P)
+    slots.read(0, True)
+    assert slots.gap(P, 3 * P, 2) is None
+    assert slots.gap(3 * P, 9 * P, 6, jumped=True) is None
+    assert slots.read(9 * P, True) is None
+    assert slots.read(5 * P, True) is None, "set back again: what was passed over may still be read"
+    assert account(slots) == (10, 3, 0, 7, 0)
+    assert slots.account().jumped == 5
+
+
 def test_cut() -> None:
     slots = Slots()
     slots.describe(P)
