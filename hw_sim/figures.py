@@ -100,13 +100,13 @@ class _Layout:
 COUNTERS = _Layout()
 
 
-def integrate(counters: list[int], flows: Sequence[Flow], local_minute: int) -> None:
-    """Add one minute."""
+def integrate(counters: list[int], flows: Sequence[Flow], minutes: int, local_minute: int) -> None:
+    """Add minutes of one flow and one tariff."""
     for phase, (active, reactive, apparent) in enumerate(flows):
         base = phase * 7
-        _count(counters, base, active, reactive, 1)
-        counters[base + 6] += apparent
-    active = flows[3].active_w
+        _count(counters, base, active, reactive, minutes)
+        counters[base + 6] += apparent * minutes
+    active = flows[3].active_w * minutes
     if active >= 0:
         counters[COUNTERS.IMPORT_TARIFFS + tariff(local_minute)] += active
     else:

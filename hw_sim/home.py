@@ -1,11 +1,12 @@
-"""A home with its sun and its battery: what every meter in it would show at any instant.
+"""A home with its sun, its battery and its car: what every meter in it would show at any instant.
 
-A home has four measuring points, each seen as its own meter sees it, import positive: ``load`` draws, ``pv`` delivers
-(export), ``battery`` does both, and ``grid`` is their sum. Within a minute the powers keep their proportions and only
-breathe together, second by second, by a few percent whose sum over the minute is zero. So every energy is the exact
-integral of its power, at any millisecond, without adding up seconds.
+A home has five measuring points, each seen as its own meter sees it, import positive: ``load`` and ``ev`` draw, ``pv``
+delivers (export), ``battery`` does both, and ``grid`` is their sum. Within a minute the powers keep their proportions
+and only breathe together, second by second, by a few percent whose sum over the minute is zero. So every energy is the
+exact integral of its power, at any millisecond, without adding up seconds.
 
-Deterministic: the same home and the same instant give the same numbers, whatever was asked before.
+Deterministic: the same home and the same instant give the same numbers, whatever was asked before. Nor does an instant
+need the time before it: days stand alone (hw_sim.day), come again every year (hw_sim.year), and each is added up once.
 
 Rules
 - All numbers are integers in millionths of their unit.
@@ -16,64 +17,28 @@ Rules
 
 from __future__ import annotations
 
-import datetime as dt
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections import Counter
 from functools import lru_cache
 from itertools import accumulate
+from operator import attrgetter
 
-from hw_sim import demand, noise, sun
-from hw_sim.figures import COUNTERS, Flow, Instant, flow, integrate, quantities
+from hw_sim import noise
+from hw_sim.car import Car
+from hw_sim.day import POINTS, Battery, Flows, Household, Span, flows, live
+from hw_sim.figures import COUNTERS, Instant, integrate, quantities
+from hw_sim.year import MINUTES_A_DAY, Today, today
 
-Flows = tuple[Flow, Flow, Flow, Flow]
-POINTS = ("grid", "load", "pv", "battery")
+__all__ = ["POINTS", "Battery", "Car", "Home", "Household"]
+
 _MINUTE_MS = 60_000
-# The ledger of a point's counters is kept once an hour, so that an earlier instant costs an hour's minutes at most.
-_CHECKPOINT_MIN = 60
-# A day and a bit of what load, sun and battery did in a minute.
-_REMEMBERED_MIN = 1600
+# Days whose spans are kept: a meter asks for today, its counters for yesterday's sum.
+_REMEMBERED_DAYS = 4
 # One percent steps of breathing within a minute, zero in sum: a wave and its mirror image.
 _BREATH = tuple(10 * step for step in (0, 1, 2, 1, 0, -1, -2, -1, 1, 2, 2, 0, -2, -2, -1)) * 4
 _BREATHED = tuple(accumulate(_BREATH * 2, initial=0))
 # Ohm of a house connection, as mV per W: 0.2 ohm at 230 V.
 _DROP_NUMERATOR, _DROP_DENOMINATOR = 7, 8
-# Battery and inverter lose a twentieth each way.
-_EFFICIENCY = (19, 20)
-
-
-@dataclass(frozen=True, slots=True)
-class Battery:
-    """A store behind the grid meter that keeps the grid's power at zero as long as it can.
-
-    Attributes:
-        capacity_wh: usable energy.
-        power_w: most that goes in or out.
-    """
-
-    capacity_wh: int
-    power_w: int
-
-
-@dataclass(frozen=True, slots=True)
-class Household:
-    """What a home is.
-
-    Attributes:
-        name: with the seed it makes the home's days.
-        seed: another seed, other days.
-        phases: 1 or 3.
-        size: percent of an average household's consumption.
-        roof: its photovoltaics, None without.
-        roof_phases: phases of the inverter and the battery.
-        battery: None without.
-    """
-
-    name: str = "home"
-    seed: int = 0
-    phases: int = 3
-    size: int = 100
-    roof: sun.Roof | None = None
-    roof_phases: int = 1
-    battery: Battery | None = None
 
 
 class Home:
@@ -88,14 +53,11 @@ class Home:
         self.household = household
         self.origin_min = origin_ms // _MINUTE_MS
         self._seed = noise.seed_of(household.seed, household.name)
-        # Neighbours have the same clouds; the seed alone makes them.
-        self._clouds = noise.seed_of(household.seed, "clouds")
-        self._sources: dict[int, tuple[demand.Phases, int, int]] = {}
-        self._flows: dict[str, tuple[int, Flows]] = {}
-        self._charge_wmin: list[int] = []
-        if household.battery:
-            self._charge_wmin.append(household.battery.capacity_wh * 60 * 2 // 5)
-        self._counters = {point: _Counters(self, point) for point in POINTS}
+        # Neighbours have the same weather; the seed alone makes it.
+        self._climate = noise.seed_of(household.seed, "clouds")
+        self.spans = lru_cache(maxsize=_REMEMBERED_DAYS)(self._spans)
+        self._flows: dict[str, tuple[Span, Flows]] = {}
+        self._counters: dict[str, _Counters] = {}
 
     def quantities(self, point: str, at_ms: int) -> dict[int, int]:
         """OBIS key -> millionths of its unit, of everything a meter at that point could show.
@@ -108,94 +70,56 @@ class Home:
             ValueError: before the origin.
         """
         minute, ms = divmod(at_ms, _MINUTE_MS)
-        flows = self.flows(point, minute)
-        breath, breathed = self._breath(minute, ms)
+        if minute < self.origin_min:
+            raise ValueError(f"minute {minute} is before the home's origin {self.origin_min}")
+        if point not in self._counters:
+            self._counters[point] = _Counters(self, point)
+        span = self._span(minute)
         second = at_ms // 1000
+        breath, breathed = self._breath(minute, ms)
         charge = 0
         if self.household.battery:
-            charge = self._charge(minute) * 100_000_000 // (self.household.battery.capacity_wh * 60)
+            elapsed_min = minute % MINUTES_A_DAY - span.start
+            charge = self.household.battery.percent(span.held_after(elapsed_min * 60_000_000 + breathed))
         return quantities(
             Instant(
-                flows=flows,
-                counters=self._counters[point].at(minute),
+                flows=self.flows(point, span),
+                counters=self._counters[point].at(minute, span),
                 breath=breath,
                 breathed=breathed,
-                local_minute=self.local_minute(minute),
-                voltages_mv=self._voltages_mv(minute, second),
+                local_minute=today(minute // MINUTES_A_DAY).local(minute % MINUTES_A_DAY),
+                voltages_mv=self._voltages_mv(span, second),
                 frequency_mhz=self._frequency_mhz(second),
                 charge=charge,
             )
         )
 
-    def flows(self, point: str, minute: int) -> Flows:
-        """What flows at a point in a minute: L1, L2, L3 and the whole."""
+    def flows(self, point: str, span: Span) -> Flows:
+        """What flows at a point in a span: L1, L2, L3 and the whole."""
         known = self._flows.get(point)
-        if known is None or known[0] != minute:
-            self._flows[point] = known = minute, self._flow_in(point, minute)
+        if known is None or known[0] is not span:
+            self._flows[point] = known = span, flows(self.household, point, span)
         return known[1]
-
-    def _flow_in(self, point: str, minute: int) -> Flows:
-        load, generated, stored = self._at(minute)
-        over = self.household.roof_phases
-        phases = []
-        for phase in range(3):
-            active = reactive = 0
-            if point in ("load", "grid"):
-                active, reactive = load[phase]
-            if point in ("pv", "grid"):
-                share = _share(generated, phase, over)
-                # An inverter at its set power factor of nearly 1.
-                active, reactive = active - share, reactive - share // 40
-            if point in ("battery", "grid"):
-                active += _share(stored, phase, over)
-            phases.append(flow(active, reactive))
-        first, second, third = phases
-        return first, second, third, flow(sum(one.active_w for one in phases), sum(one.reactive_var for one in phases))
-
-    def local_minute(self, minute: int) -> int:
-        """Minutes since 1970 on the clock on the wall, in Spain."""
-        return minute + (120 if _is_summer(minute // sun.MINUTES_A_DAY) else 60)
 
     def first_stand(self, point: str) -> list[int]:
         """Counters of a point at the origin, in W min and so on; see :mod:`hw_sim.figures`."""
         delivers = self.household.roof is not None or self.household.battery is not None
-        imported = 0 if point == "pv" else self._between(f"{point} import", 900, 14_000) * 1000 * 60
-        exported = 0 if point == "load" or not delivers else self._between(f"{point} export", 300, 11_000) * 1000 * 60
+        draws = point != "pv"
+        gives = delivers and point not in ("load", "ev")
+        imported = self._between(f"{point} import", 900, 14_000) * 1000 * 60 if draws else 0
+        exported = self._between(f"{point} export", 300, 11_000) * 1000 * 60 if gives else 0
         return COUNTERS.first(imported, exported, self.household.phases, self.household.roof_phases)
 
     def _between(self, what: str, low: int, high: int) -> int:
         return low + noise.seed_of(self._seed, what) % (high - low)
 
-    def _at(self, minute: int) -> tuple[demand.Phases, int, int]:
-        """Load by phase, generated W, stored W (negative: taken out)."""
-        found = self._sources.get(minute)
-        if found is None:
-            if minute < self.origin_min:
-                raise ValueError(f"minute {minute} is before the home's origin {self.origin_min}")
-            home = self.household
-            load = demand.draw(self._seed, self.local_minute(minute), home.size)
-            if home.phases == 1:
-                load = ((sum(w for w, _ in load), sum(var for _, var in load)), (0, 0), (0, 0))
-            generated = sun.power_w(home.roof, minute, self._clouds) if home.roof else 0
-            stored = 0
-            if home.battery:
-                surplus = generated - sum(w for w, _ in load)
-                stored = _stored_w(home.battery, self._charge(minute), surplus)
-            found = load, generated, stored
-            if len(self._sources) >= _REMEMBERED_MIN:
-                self._sources.pop(next(iter(self._sources)))
-            self._sources[minute] = found
-        return found
+    def _spans(self, day: Today) -> list[Span]:
+        return live(self.household, self._seed, self._climate, day)
 
-    def _charge(self, minute: int) -> int:
-        """What is in the battery at the beginning of a minute, W min."""
-        known = self._charge_wmin
-        while len(known) <= minute - self.origin_min:
-            now = self.origin_min + len(known) - 1
-            _, _, stored = self._at(now)
-            gain, loss = _EFFICIENCY
-            known.append(known[-1] + (stored * gain // loss if stored > 0 else stored * loss // gain))
-        return known[minute - self.origin_min]
+    def _span(self, minute: int) -> Span:
+        day, now = divmod(minute, MINUTES_A_DAY)
+        spans = self.spans(today(day))
+        return spans[bisect_right(spans, now, key=attrgetter("start")) - 1]
 
     def _breath(self, minute: int, ms: int) -> tuple[int, int]:
         """Thousandths of the minute's power at a millisecond, and their sum since the minute began (ms thousandths)."""
@@ -205,8 +129,8 @@ class Home:
         now = _BREATH[(turn + second) % 60]
         return 1000 + now, 1000 * ms + breathed + now * rest
 
-    def _voltages_mv(self, minute: int, second: int) -> tuple[int, int, int]:
-        grid = self.flows("grid", minute)
+    def _voltages_mv(self, span: Span, second: int) -> tuple[int, int, int]:
+        grid = self.flows("grid", span)
         found = []
         for phase in range(3):
             if phase >= self.household.phases:
@@ -225,51 +149,61 @@ class Home:
 
 
 class _Counters:
-    """The counters of one point, minute by minute."""
+    """The counters of one point: the sum of the days before today, and of today's spans so far."""
 
     def __init__(self, home: Home, point: str) -> None:
         self._home = home
         self._point = point
-        self._minute = home.origin_min
-        self._now = home.first_stand(point)
-        self._kept = {home.origin_min: self._now.copy()}
+        self._sums: dict[Today, list[int]] = {}
+        self._first_day = home.origin_min // MINUTES_A_DAY
+        self._stand = home.first_stand(point)
+        before = self._walk([0] * COUNTERS.SIZE, self._first_day, 0, home.origin_min % MINUTES_A_DAY)
+        self._stand = [stand - already for stand, already in zip(self._stand, before, strict=True)]
+        self._day, self._midnight = self._first_day, self._stand
+        self._minute, self._now = self._first_day * MINUTES_A_DAY, self._stand.copy()
 
-    def at(self, minute: int) -> list[int]:
-        """Counters at the beginning of a minute; do not change them."""
-        if minute < self._minute:
-            start = max(self._home.origin_min, minute - minute % _CHECKPOINT_MIN)
-            self._minute, self._now = start, self._kept[start].copy()
-        while self._minute < minute:
-            integrate(self._now, self._home.flows(self._point, self._minute), self._home.local_minute(self._minute))
-            self._minute += 1
-            if self._minute % _CHECKPOINT_MIN == 0 and self._minute not in self._kept:
-                self._kept[self._minute] = self._now.copy()
+    def at(self, minute: int, span: Span) -> list[int]:
+        """Counters at the beginning of a minute that lies in a span; do not change them."""
+        day, end = divmod(minute, MINUTES_A_DAY)
+        if minute < self._minute or day != self._minute // MINUTES_A_DAY:
+            self._minute, self._now = day * MINUTES_A_DAY, self._at_midnight(day).copy()
+        start = self._minute % MINUTES_A_DAY
+        if start >= span.start:
+            self._add(self._now, today(day), span, end - start)
+        else:
+            self._walk(self._now, day, start, end)
+        self._minute = minute
         return self._now
 
+    def _at_midnight(self, day: int) -> list[int]:
+        """Counters at the beginning of a day."""
+        if day == self._day + 1:
+            sums = self._sum(today(self._day))
+            self._midnight = [stand + more for stand, more in zip(self._midnight, sums, strict=True)]
+        elif day != self._day:
+            total = self._stand.copy()
+            for kind, often in Counter(map(today, range(self._first_day, day))).items():
+                total = [stand + often * more for stand, more in zip(total, self._sum(kind), strict=True)]
+            self._midnight = total
+        self._day = day
+        return self._midnight
 
-def _stored_w(battery: Battery, charge_wmin: int, surplus_w: int) -> int:
-    """What goes into the battery in a minute (out: negative)."""
-    gain, loss = _EFFICIENCY
-    room_w = (battery.capacity_wh * 60 - charge_wmin) * loss // gain
-    held_w = charge_wmin * gain // loss
-    return max(-battery.power_w, -held_w, min(battery.power_w, room_w, surplus_w))
+    def _sum(self, kind: Today) -> list[int]:
+        """What a day of that kind adds."""
+        known = self._sums.get(kind)
+        if known is None:
+            known = self._sums[kind] = [0] * COUNTERS.SIZE
+            for span in self._home.spans(kind):
+                self._add(known, kind, span, span.end - span.start)
+        return known
 
+    def _walk(self, counters: list[int], day: int, start: int, end: int) -> list[int]:
+        """Add what flows from one minute of a day to before another."""
+        for span in self._home.spans(today(day)):
+            minutes = min(span.end, end) - max(span.start, start)
+            if minutes > 0:
+                self._add(counters, today(day), span, minutes)
+        return counters
 
-def _share(power_w: int, phase: int, phases: int) -> int:
-    """A phase's part of a power on one or three phases; the parts add up."""
-    if phases == 1:
-        return power_w if phase == 0 else 0
-    third = power_w // 3
-    return power_w - 2 * third if phase == 0 else third
-
-
-@lru_cache(maxsize=64)
-def _is_summer(day: int) -> bool:
-    """Summer time of the European Union, to the day: from the last Sunday of March to the last of October."""
-    date = dt.date.fromordinal(dt.date(1970, 1, 1).toordinal() + day)
-    return _last_sunday(date.year, 3) <= date < _last_sunday(date.year, 10)
-
-
-def _last_sunday(year: int, month: int) -> dt.date:
-    last = dt.date(year, month, 31)
-    return last - dt.timedelta(days=last.isoweekday() % 7)
+    def _add(self, counters: list[int], kind: Today, span: Span, minutes: int) -> None:
+        integrate(counters, flows(self._home.household, self._point, span), minutes, kind.local(span.start))

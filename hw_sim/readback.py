@@ -22,18 +22,14 @@ from drivers.mapproof import Check, check, some
 from drivers.obis import unpack
 from drivers.reading import Reading, Value
 from drivers.table import Problem
-from hw_sim import chain, frames
+from hw_sim import chain, frames, moment
 from hw_sim.device import MapDevice, Source
 from hw_sim.encode import Points
-from hw_sim.home import POINTS, Battery, Home, Household
+from hw_sim.moment import NOON_MS
 from hw_sim.station import Station
-from hw_sim.sun import Roof
 from hw_sim.wire import Wire
 from hw_sim.words import is_counter
 
-# 2026-06-21T10:00:00Z: the sun is high, so that a roof exports.
-NOON_MS = 1_782_036_000_000
-_DAY_MS = 86_400_000
 _ROLES = {"inverter": "pv", "meter": "grid", "both": "grid"}
 _FRAMINGS = {"TCP": ("tcp", frames.TCP), "RTU": ("rtu", frames.RTU)}
 _UNIT = 1
@@ -71,9 +67,8 @@ def _still(points: Points) -> Source:
 def shown(meter_map: MeterMap) -> Mapping[str, Mapping[int, int]]:
     """Quantities of every point of a map at the one instant, in millionths of their units."""
     phases = 3 if meter_map.phases > 1 else 1
-    home = Home(Household("home", 1, phases, 100, Roof(5_000, 4_600), 1, Battery(5_000, 2_500)), NOON_MS - _DAY_MS)
     role = _ROLES[meter_map.kind]
-    return {point: home.quantities(point if point in POINTS else role, NOON_MS) for point in meter_map.points}
+    return {point: moment.shown(phases, point if point in moment.POINTS else role) for point in meter_map.points}
 
 
 def _layouts(

@@ -3,7 +3,7 @@
 Rules
 - One wire, one thread, however large the site is.
 - The site's clock starts when the site does and runs at the site's speed; the meters' counters started at midnight
-  (UTC) of that day.
+  (UTC) of that day, or when the site says.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Running:
             DumpError: a dump cannot be used.
         """
         self.clock = Clock(site.start_ms, site.speed, time.monotonic())
-        first_stand_ms = site.start_ms - site.start_ms % _DAY_MS
+        first_stand_ms = site.start_ms - site.start_ms % _DAY_MS if site.since_ms is None else site.since_ms
         self.homes = {household.name: Home(household, first_stand_ms) for household in site.homes}
         self.devices: list[Shown] = []
         self.ports: dict[str, Port] = {}

@@ -77,6 +77,7 @@ class Site:
         start_ms: POSIX milliseconds on the site's clock when it starts.
         speed: seconds of the site per second.
         homes, lines, faults: what is in it.
+        since_ms: when the counters had their first stand, None = the midnight (UTC) before the start.
     """
 
     seed: int
@@ -85,6 +86,7 @@ class Site:
     homes: tuple[Household, ...]
     lines: tuple[Line, ...]
     faults: tuple[Fault, ...]
+    since_ms: int | None = None
 
 
 def default_latency_ms(serial: bool) -> int:

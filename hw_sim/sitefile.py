@@ -6,10 +6,12 @@ A file looks like this (docs/simulator.md says it all)::
     [time]
     start = 2026-06-21T09:00:00Z      # default: now
     speed = 60                        # seconds of the site per second; default 1
+    since = 2025-01-01T00:00:00Z      # when the counters had their first stand; default: the midnight before start
 
     [[home]]
     name = "casa1"
-    pv_kwp = 5.0                      # also: phases, size, pv_rated_kw, pv_phases, battery_kwh, battery_kw
+    pv_kwp = 5.0                      # also: phases, size, pv_rated_kw, pv_phases, battery_kwh, battery_kw,
+                                      # ev_kw, ev_phases, ev_km
 
     [[line]]
     name = "rs485"
@@ -21,7 +23,7 @@ A file looks like this (docs/simulator.md says it all)::
     model = "eastron_sdm630"
     unit = 1
     home = "casa1"
-    role = "grid"                     # grid, pv, load or battery
+    role = "grid"                     # grid, load, pv, battery or ev
                                       # also: dump, serial, latency_ms, most_registers, models
 
     [[fault]]
@@ -44,7 +46,7 @@ from drivers import map as meter_maps
 from drivers.table import Problem, Table, closest
 from hw_sim import faults
 from hw_sim.faults import Fault
-from hw_sim.home import POINTS, Battery, Household
+from hw_sim.home import POINTS, Battery, Car, Household
 from hw_sim.line import LineTiming
 from hw_sim.site import Device, Line, Site, default_latency_ms, parse_address
 from hw_sim.sun import Roof
@@ -109,7 +111,7 @@ def load_faults(path: Path, meters: tuple[str, ...]) -> tuple[Fault, ...]:
 
 def _site(top: Table, folder: Path) -> Site:
     seed = top.integer("seed", 0, 2**31, 0)
-    start_ms, speed = _time(top.table("time"))
+    start_ms, speed, since_ms = _time(top.table("time"))
     homes = tuple(_home(table, seed) for table in top.tables("home", _MOST_TABLES))
     _distinct(top, "home", [home.name for home in homes])
     tables = top.tables("line", _MOST_TABLES)
@@ -121,22 +123,31 @@ def _site(top: Table, folder: Path) -> Site:
         top.wrong("line", None, "a site needs a device", "[[line]] and below it [[line.device]]")
     found = faults.parse(top.tables("fault", _MOST_TABLES), [device.name for device in devices])
     top.close()
-    return Site(seed, start_ms, speed, homes, lines, found)
+    return Site(seed, start_ms, speed, homes, lines, found, since_ms)
 
 
-def _time(table: Table | None) -> tuple[int, float]:
+def _time(table: Table | None) -> tuple[int, float, int | None]:
     now_ms = time.time_ns() // 1_000_000
     if table is None:
-        return now_ms, 1.0
-    start = table.take("start")
-    start_ms = now_ms
-    if isinstance(start, dt.datetime) and start.tzinfo is not None and start.year >= 1971:
-        start_ms = int(start.timestamp() * 1000)
-    elif start is not None:
-        table.wrong("start", start, "a time with its zone is needed here", "start = 2026-06-21T09:00:00Z")
+        return now_ms, 1.0, None
+    start_ms = _instant(table, "start")
+    start_ms = now_ms if start_ms is None else start_ms
     speed = _number(table, "speed", 0.001, 86_400, 1.0)
+    since_ms = _instant(table, "since")
+    if since_ms is not None and since_ms > start_ms:
+        table.wrong("since", "", "the counters cannot begin after the site's own start", "an earlier time, or none")
     table.close()
-    return start_ms, speed
+    return start_ms, speed, since_ms
+
+
+def _instant(table: Table, key: str) -> int | None:
+    """POSIX milliseconds, None when the file says nothing."""
+    value = table.take(key)
+    if isinstance(value, dt.datetime) and value.tzinfo is not None and value.year >= 1971:
+        return int(value.timestamp() * 1000)
+    if value is not None:
+        table.wrong(key, value, "a time with its zone is needed here", f"{key} = 2026-06-21T09:00:00Z")
+    return None
 
 
 def _home(table: Table, seed: int) -> Household:
@@ -146,6 +157,10 @@ def _home(table: Table, seed: int) -> Household:
     roof = Roof(int(peak_kw * 1000), int(rated_kw * 1000)) if peak_kw else None
     capacity_kwh = _number(table, "battery_kwh", 0, 1000, 0.0)
     power_kw = _number(table, "battery_kw", 0.1, 1000, capacity_kwh / 2 or 1.0)
+    car_kw = _number(table, "ev_kw", 0, 50, 0.0)
+    car = (
+        Car(int(car_kw * 1000), _phases(table, "ev_phases", 1), table.integer("ev_km", 1, 300, 35)) if car_kw else None
+    )
     home = Household(
         name=name,
         seed=seed,
@@ -154,7 +169,12 @@ def _home(table: Table, seed: int) -> Household:
         roof=roof,
         roof_phases=_phases(table, "pv_phases", 1),
         battery=Battery(int(capacity_kwh * 1000), int(power_kw * 1000)) if capacity_kwh else None,
+        car=car,
     )
+    if car and car.phases > home.phases:
+        table.wrong("ev_phases", car.phases, "more than the home has", "ev_phases = 1")
+    if car and car.power_w < 1000:
+        table.wrong("ev_kw", car_kw, "no charging point is that weak", "ev_kw = 7.4")
     if home.roof_phases > home.phases:
         table.wrong("pv_phases", home.roof_phases, "more than the home has", "pv_phases = 1")
     table.close()

@@ -1,29 +1,32 @@
-"""What the sun gives a roof: clear-sky power on a tilted plane, less the clouds of the day.
+"""What the sun gives a roof: clear-sky power on a tilted plane, less what clouds take and warm modules lose.
 
-Pure: a function of place, minute and seed. Rough on purpose (a few percent): a meter does not care where its power
-comes from, only that it rises, peaks, dips and ends as days do.
+Pure: a function of place, day and seed. Rough on purpose (a few percent): a meter does not care where its power comes
+from, only that it rises, peaks, dips and ends as days do.
 
 Sources: declination and equation of time, Spencer 1971 in the short form of Duffie and Beckman, "Solar Engineering of
-Thermal Processes", 1.6; beam irradiance by air mass, Meinel 1976.
+Thermal Processes", 1.6; beam irradiance by air mass, Meinel 1976; 0.4 % less for each degree above 25 and modules 25
+degrees warmer than the air in full sun, as data sheets of crystalline modules have it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from hw_sim import noise
+from hw_sim import weather
+from hw_sim.year import MINUTES_A_DAY, Today
 
-MINUTES_A_DAY = 1440
-# Days of the year only shape the declination; leap days move it by a quarter of a degree at most.
+# How often the power moves; more often when clouds come and go.
+_STEADY_MIN, _UNSTEADY_MIN = 10, 5
 _DAYS_A_YEAR = 365.2425
 _SOLAR_CONSTANT = 1361.0
 # Share of the beam that reaches a plane as light from the whole sky, on a clear day.
 _DIFFUSE = 0.1
-# Inverter, cables, warm modules, dust.
-_PERFORMANCE = 0.85
-# Out of ten days in central Spain: clear, mixed, overcast.
-_CLEAR_DAYS, _MIXED_DAYS = 6, 3
+# Inverter, cables, dust.
+_PERFORMANCE = 0.9
+_FULL_SUN = 1000.0
+_WARMED, _RATED_AT, _LOST_A_DEGREE = 25.0, 25.0, 0.004
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,42 +47,44 @@ class Roof:
     tilt: float = 30.0
 
 
-def power_w(roof: Roof, minute: int, seed: int) -> int:
-    """AC power in a minute (minutes since 1970, UTC), at least 0."""
-    clear = _clear_sky_w(roof, minute)
-    if clear <= 0.0:
-        return 0
-    return min(roof.rated_w, int(clear * _clouds(minute, seed)))
+def shine(roof: Roof, seed: int, today: Today) -> list[tuple[int, int]]:
+    """(minute of the day, W from then on), in order, from minute 0 on: AC power over one day, at least 0."""
+    found = [(0, 0)]
+    sky = weather.sky(seed, today)
+    step_min = _UNSTEADY_MIN if sky.is_mixed else _STEADY_MIN
+    for minute, light in enumerate(irradiance(roof, today, range(0, MINUTES_A_DAY, step_min))):
+        power_w = (
+            _power_w(roof, light * sky.clouds(minute * step_min), sky.temperature(minute * step_min)) if light else 0
+        )
+        if power_w != found[-1][1]:
+            found.append((minute * step_min, power_w))
+    return found if len(found) == 1 or found[1][0] else found[1:]
 
 
-def _clear_sky_w(roof: Roof, minute: int) -> float:
-    day, minute_of_day = divmod(minute, MINUTES_A_DAY)
-    year_angle = 2 * math.pi * ((day % _DAYS_A_YEAR) - 81) / _DAYS_A_YEAR
+def _power_w(roof: Roof, light: float, temperature: int) -> int:
+    degrees = temperature / 10 + _WARMED * light / _FULL_SUN
+    warm = 1.0 - _LOST_A_DEGREE * (degrees - _RATED_AT)
+    return min(roof.rated_w, int(roof.peak_w / _FULL_SUN * light * _PERFORMANCE * warm))
+
+
+def irradiance(roof: Roof, today: Today, minutes: Iterable[int]) -> Iterator[float]:
+    """W/m2 on the roof under a clear sky, at minutes of the day."""
+    year_angle = 2 * math.pi * (today.of_year - 81) / _DAYS_A_YEAR
     declination = math.radians(23.45) * math.sin(year_angle)
     equation_min = 9.87 * math.sin(2 * year_angle) - 7.53 * math.cos(year_angle) - 1.5 * math.sin(year_angle)
-    solar_min = minute_of_day + 4 * roof.longitude + equation_min
-    hour_angle = (solar_min / 4 - 180) * math.pi / 180
     latitude = math.radians(roof.latitude)
-    height = _towards(latitude, declination, hour_angle)
-    if height <= 0.01:
-        return 0.0
-    beam: float = _SOLAR_CONSTANT * 0.7 ** ((1 / height) ** 0.678)
-    facing = max(0.0, _towards(latitude - math.radians(roof.tilt), declination, hour_angle))
-    return roof.peak_w / 1000 * _PERFORMANCE * beam * (facing + _DIFFUSE * height)
+    # Cosine between the sun and the vertical at a latitude: what does not change, and what the hour brings.
+    still, hourly = _vertical(latitude, declination)
+    roof_still, roof_hourly = _vertical(latitude - math.radians(roof.tilt), declination)
+    for minute in minutes:
+        hour = math.cos(((minute + 4 * roof.longitude + equation_min) / 4 - 180) * math.pi / 180)
+        height = still + hourly * hour
+        if height <= 0.01:
+            yield 0.0
+            continue
+        beam = _SOLAR_CONSTANT * 0.7 ** ((1 / height) ** 0.678)
+        yield beam * (max(0.0, roof_still + roof_hourly * hour) + _DIFFUSE * height)
 
 
-def _towards(latitude: float, declination: float, hour_angle: float) -> float:
-    """Cosine between the sun and the vertical at a latitude."""
-    level = math.cos(latitude) * math.cos(declination) * math.cos(hour_angle)
-    return math.sin(latitude) * math.sin(declination) + level
-
-
-def _clouds(minute: int, seed: int) -> float:
-    """0.08..1: what the clouds leave."""
-    draw = (noise.at(seed, minute // MINUTES_A_DAY) + noise.SPREAD) * 10 // (2 * noise.SPREAD + 1)
-    if draw < _CLEAR_DAYS:
-        return 0.98 + 0.02 * noise.smooth(seed, minute, 30) / noise.SPREAD
-    depth = noise.smooth(seed, minute, 7) + noise.smooth(seed + 1, minute, 23)
-    if draw < _CLEAR_DAYS + _MIXED_DAYS:
-        return 1.0 if depth < 0 else 1.0 - 0.75 * min(1.0, depth / 900)
-    return 0.2 + 0.12 * depth / (2 * noise.SPREAD)
+def _vertical(latitude: float, declination: float) -> tuple[float, float]:
+    return math.sin(latitude) * math.sin(declination), math.cos(latitude) * math.cos(declination)

@@ -13,7 +13,8 @@ from drivers.plausible import begin, judge
 from drivers.reading import Block, Reading, quality_names
 from hw_sim.device import MapDevice
 from hw_sim.home import POINTS, Battery, Home, Household
-from hw_sim.readback import NOON_MS, specimens
+from hw_sim.moment import NOON_MS
+from hw_sim.readback import specimens
 from hw_sim.sun import Roof
 
 ROLES = {"grid": 0, "load": 1, "pv": 2, "battery": 3}

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,34 @@ def test_time_runs_at_the_speed_of_the_site(file: Path) -> None:
         assert running.clock.at(0) == 1_782_032_400_000
 
 
+def test_sites_that_count_since_one_day_go_on_from_each_other(file: Path) -> None:
+    file.write_text(SITE.replace("speed = 60", "speed = 60\nsince = 2026-06-15T00:00:00Z", 1))
+    first = load(file)
+    later = replace(first, start_ms=first.start_ms + 2 * 86_400_000)
+    at_ms = later.start_ms + 60_000
+    shown = []
+    for site in (first, later):
+        running = Running(site)
+        shown.append(running.homes["casa1"].quantities("grid", at_ms))
+        running.close()
+    assert shown[0] == shown[1]
+
+
+def test_the_community_that_is_shipped_runs(tmp_path: Path) -> None:
+    path = tmp_path / "community.toml"
+    path.write_text((TOP / "examples" / "community.toml").read_text())
+    site = load(path)
+    assert len(site.homes) == 12
+    kinds = {(line.framing, line.tcp is None, line.timing is None) for line in site.lines}
+    assert kinds == {("rtu", True, False), ("tcp", False, True), ("rtu", False, False)}
+    with Running(site) as running:
+        for shown in running.devices:
+            assert shown.meter is not None
+            request = shown.meter.map.registers[0]
+            shown.meter.read(request.function, request.address, request.count, time.monotonic())
+            assert shown.meter.shown is not None
+
+
 def test_two_runs_show_the_same(file: Path) -> None:
     def shown() -> dict[int, int]:
         running = Running(load(file))
@@ -210,6 +239,10 @@ def test_two_runs_show_the_same(file: Path) -> None:
         ('meter = "casa1-grid"', 'meter = "casa1"', "fault 1: meter", "one of casa1-"),
         ('kind = "late"', 'kind = "later"', "fault 1: kind", "one of late"),
         ("[time]", "[times]", "times", "one of time"),
+        ("speed = 60", "since = 2027-01-01T00:00:00Z", "time: since", "an earlier time"),
+        ("speed = 60", "since = 2020", "time: since", "since = 2026"),
+        ("size = 60", "ev_kw = 0.2", "home 2: ev_kw", "ev_kw = 7.4"),
+        ("size = 60", "ev_kw = 11\nev_phases = 3", "home 2: ev_phases", "ev_phases = 1"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_advice(file: Path, old: str, new: str, place: str, advice: str) -> None:
