@@ -97,7 +97,7 @@ class Town:
         """So many slots, read and stored."""
         for _ in range(count):
             now = self.clock.instant
-            self.reader._read(self.meter, now.utc_ms)
+            self.reader._read(self.meter, now.utc_ms, time.monotonic_ns() // 1_000_000 + MINUTE_MS)
             self.clock.instant = replace(now, utc_ms=now.utc_ms + MINUTE_MS, boot_ms=now.boot_ms + MINUTE_MS)
         self.store()
 
