@@ -112,7 +112,8 @@ class Agent:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.state.stop.set())
-        signal.signal(signal.SIGHUP, self._ask)
+        # A terminal that is closed ends what runs in it; without one the signal is a word of the service manager.
+        signal.signal(signal.SIGHUP, (lambda *_: self.state.stop.set()) if os.isatty(0) else self._ask)
         spool = Spool.open(self._config.spool, self._config.gateway, self._clock.now().utc_ms)
         if spool.was_set_aside:
             aside = spool.was_set_aside

@@ -260,11 +260,12 @@ class Reader:
         self._meters, self.bus, self._settlement_ms = meters, bus, config.settlement_period_ms
         self._identities = {name: self._identities.get(name) for name in meters}
         self._schedule = self._plan()
-        for name in self._described:
-            if meters[name] != before[name]:
-                identity = self._identities[name]
-                if identity is not None:
-                    self._judge.know(meters[name], identity.map)
+        for name in [name for name in self._described if meters[name] != before[name]]:
+            identity = self._identities[name]
+            if identity is None:
+                self._described.discard(name)  # described before its next reading, when it was asked who it is
+            else:
+                self._judge.know(meters[name], identity.map)
                 self._describe(meters[name])
 
     def _forget(self, meter: Meter) -> None:

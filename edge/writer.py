@@ -324,8 +324,9 @@ class Writer:
             described = self._described(group, sub)
             if described is None:
                 continue
-            period_ms = described.period_ms
-            self._cover(group, sub, item.instant.utc_ms // period_ms * period_ms, GapReason.OVERLOAD, item.instant)
+            until_ms = item.instant.utc_ms // described.period_ms * described.period_ms
+            reason = GapReason.DISK_FULL if self._state.cadence == Cadence.STOPPED else GapReason.OVERLOAD
+            self._cover(group, sub, until_ms, reason, item.instant)
             words = "removed from the configuration"
             group.made.append(self._chain.event(sub, item.instant, EventCode.CONFIGURATION_CHANGED, None, words))
             group.gone.add(sub)

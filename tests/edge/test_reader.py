@@ -15,7 +15,7 @@ from drivers.schedule import Cause
 from edge import reader as readers
 from edge.config import Config
 from edge.host import Clock
-from edge.reader import Described, Lost, Reader, Taken
+from edge.reader import Described, Gone, Lost, Reader, Taken
 from edge.spool import Position
 from edge.state import Cadence, Pulse, State
 from tests.edge.places import Meters, bus_toml, make_folder, write_config
@@ -66,6 +66,8 @@ def kinds(items: list[object]) -> list[str]:
                 said.append(f"taken {item.readings[0].sub}")
             case Lost():
                 said.append(f"lost {item.meter.name}")
+            case Gone():
+                said.append(f"gone {' '.join(item.subs)}")
     return said
 
 
@@ -160,3 +162,84 @@ def test_a_meters_state_is_logged_when_it_changes(
     words = [record.getMessage() for record in caplog.records if "pv" in record.getMessage()]
     assert len(words) == 1
     assert words[0].startswith("meter pv gives no values: ")
+
+
+class TestAnotherConfiguration:
+    """Taken between two reads; what stays as it was goes on as if nothing had happened."""
+
+    def other(self, settings: Config, buses: str) -> Config:
+        return write_config(settings.base, buses)
+
+    def adopt(self, bench: Bench, found: Config) -> list[str]:
+        """What is handed over with it, before anything is read."""
+        bench.reader._adopt(found.buses[0], found)
+        said = []
+        while not bench.items.empty():
+            said.append(bench.items.get())
+        return kinds(said)
+
+    def test_a_meter_more_and_a_meter_less(self, settings: Config, meters: Meters) -> None:
+        bench = Bench(settings)
+        bench.turns(4)
+        line, identity = bench.reader._line, bench.reader._identities["house"]
+        assert self.adopt(bench, self.other(settings, bus_toml(meters.port, "house"))) == ["gone pv"]
+        assert "pv" not in bench.state.meters
+        assert kinds(bench.turns(2)) == ["taken house"] * 2
+        assert self.adopt(bench, self.other(settings, bus_toml(meters.port, "house", "roof"))) == []
+        assert kinds(bench.turns(4))[:4].count("described roof") == 1
+        assert bench.reader._line is line
+        assert line.connections == 1
+        assert bench.reader._identities["house"] is identity
+
+    def test_a_meter_that_goes_on_elsewhere_is_not_gone(self, settings: Config, meters: Meters) -> None:
+        bench = Bench(settings)
+        bench.turns(4)
+        buses = bus_toml(meters.port, "house") + "\n" + bus_toml(1, "pv")
+        assert self.adopt(bench, self.other(settings, buses)) == []
+
+    def test_the_slots_of_a_meter_that_stays_are_complete(self, settings: Config, meters: Meters) -> None:
+        bench = Bench(settings)
+        found = bench.turns(4)
+        for names in (("house",), ("house", "pv"), ("house",)):
+            self.adopt(bench, self.other(settings, bus_toml(meters.port, *names)))
+            found += bench.turns(2)
+        slots = [
+            item.readings[0].slot_ms for item in found if isinstance(item, Taken) and item.readings[0].sub == "house"
+        ]
+        assert slots == list(range(slots[0], slots[-1] + 1, 1000))
+
+    def test_another_period_is_described_and_begins_behind_the_last_slot(
+        self, settings: Config, meters: Meters
+    ) -> None:
+        bench = Bench(settings)
+        (*_, last) = [item for item in bench.turns(4) if isinstance(item, Taken)]
+        slower = bus_toml(meters.port, "house", "pv", period_s=2)
+        assert sorted(self.adopt(bench, self.other(settings, slower))) == ["described house", "described pv"]
+        slots = [item.readings[0].slot_ms for item in bench.turns(2) if isinstance(item, Taken)]
+        assert all(slot_ms % 2000 == 0 and slot_ms > last.readings[0].slot_ms for slot_ms in slots)
+        assert sorted(self.adopt(bench, settings)) == ["described house", "described pv"]
+        again = [item.readings[0].slot_ms for item in bench.turns(4) if isinstance(item, Taken)]
+        assert min(again) == max(slots) + 2000
+
+    def test_on_another_line_a_meter_says_anew_who_it_is(self, settings: Config) -> None:
+        """Also when its role is another one: described once, with what it said."""
+        bench = Bench(settings)
+        bench.turns(4)
+        with Meters(1, model="eastron_sdm630") as elsewhere:
+            text = bus_toml(elsewhere.port, "house").replace("carlo_gavazzi_em330_em340", "eastron_sdm630")
+            assert self.adopt(bench, self.other(settings, text + '\nrole = "storage"')) == ["gone pv"]
+            found = bench.turns(2)
+            assert kinds(found) == ["described house", "taken house"]
+            (described,) = [item for item in found if isinstance(item, Described)]
+            assert described.identity is not None
+            assert described.identity.serial == "10000001"
+
+    def test_a_line_that_is_gone_ends_its_thread(self, settings: Config) -> None:
+        bench = Bench(settings)
+        bench.turns(4)
+        nothing = dataclasses.replace(settings, buses=())
+        bench.reader.change(None, nothing)
+        bench.reader.run()
+        assert bench.reader.bus is None
+        assert kinds([bench.items.get()]) == ["gone house pv"]
+        assert bench.state.meters == {}

@@ -18,10 +18,10 @@ from drivers.reading import Reading, Status, exact
 from drivers.schedule import Cause
 from edge.config import Config, Meter
 from edge.host import Clock
-from edge.reader import Described, Lost, Taken
+from edge.reader import Described, Gone, Lost, Taken
 from edge.spool import Position, Process, Spool
 from edge.state import Cadence, Pulse, State
-from edge.writer import VERSION, NewStream, Tick, Writer, boot_reason
+from edge.writer import VERSION, Changed, NewStream, Tick, Writer, boot_reason
 from signer.chain import Head
 from signer.codes import BootReason, EventCode, GapReason, Kind
 from signer.statement import Claims, Instant, Statement
@@ -212,6 +212,63 @@ def test_a_coarser_period_begins_at_its_next_slot(bench: Bench) -> None:
     assert bench.said()[-2:] == ["descriptor house 1000 '123'", "house@40"]
 
 
+class TestAnotherConfiguration:
+    def test_a_point_that_is_gone_ends_and_may_come_back(self, bench: Bench) -> None:
+        bench.writer.take([bench.describe(), bench.describe("pv"), bench.taken(0), bench.taken(1)])
+        bench.clock.pass_ms(4500)
+        bench.writer.take([Gone(("house",), bench.clock.now())])
+        bench.writer.take([bench.taken(4), bench.lost(6)])  # nobody's any more
+        bench.writer.take([bench.describe(), bench.taken(8)])
+        assert bench.said()[6:] == [
+            "gap house 2..4 2 OVERLOAD",
+            "event house CONFIGURATION_CHANGED",
+            "descriptor house 1000 '123'",
+            "gap house 4..8 4 NOT_RUNNING",
+            "house@8",
+        ]
+
+    def test_nothing_is_owed_when_it_ends_in_time(self, bench: Bench) -> None:
+        bench.writer.take([bench.describe(), bench.taken(0)])
+        bench.clock.pass_ms(900)
+        bench.writer.take([Gone(("house", "pv"), bench.clock.now())])
+        assert bench.said()[4:] == ["event house CONFIGURATION_CHANGED"], "and pv was never described"
+
+    def test_gone_and_back_within_one_transaction(self, bench: Bench) -> None:
+        bench.writer.take([bench.describe(), bench.taken(0)])
+        now = bench.clock.pass_ms(1000)
+        bench.writer.take([Gone(("house",), now), bench.describe(), bench.taken(1)])
+        bench.writer.take([bench.taken(2)])
+        assert bench.said()[4:] == [
+            "event house CONFIGURATION_CHANGED",
+            "descriptor house 1000 '123'",
+            "house@1",
+            "house@2",
+        ]
+
+    def test_an_alarm_about_it_ends_with_it(self, bench: Bench) -> None:
+        bench.writer.take([bench.describe(), bench.taken(0)])
+        bench.state.alarms.raise_("meter house", "sent what no statement can hold")
+        bench.writer.take([Gone(("house",), bench.clock.now())])
+        assert bench.state.alarms.all() == []
+
+    def test_what_changed_is_said_as_far_as_a_statement_holds_it(self, bench: Bench) -> None:
+        words = "meter pv added; " * 30 + "é"
+        bench.writer.take([Changed(bench.settings, words)])
+        last = bench.claims()[-1]
+        assert (last.sub, last.body[13][1]) == ("-", EventCode.CONFIGURATION_CHANGED)
+        said = last.body[13][3]
+        assert words.startswith(said.removesuffix(" ..."))
+        assert 240 < len(said.encode()) <= 256
+
+    def test_the_new_budget_counts(self, bench: Bench) -> None:
+        small = replace(bench.settings, budget_bytes=1)
+        bench.writer.take([Tick(bench.clock.now())])
+        assert bench.state.cadence == Cadence.NORMAL
+        bench.writer.take([Changed(small, "store.budget_mb")])
+        bench.writer.take([Tick(bench.clock.now())])
+        assert bench.state.cadence == Cadence.STOPPED
+
+
 class TestTheClock:
     def test_a_step_is_said_before_what_carries_the_new_time(self, bench: Bench) -> None:
         bench.writer.take([bench.describe(), bench.taken(0)])
@@ -266,6 +323,20 @@ class TestTheDisk:
         self.room(bench)
         bench.writer.take([bench.taken(9, "pv")])
         assert bench.said()[-2:] == ["descriptor pv 1000 '123'", "pv@9"]
+
+    def test_an_end_and_another_configuration_survive_a_full_disk(self, bench: Bench) -> None:
+        bench.writer.take([bench.describe(), bench.describe("pv"), bench.taken(0), bench.taken(0, "pv")])
+        self.full(bench)
+        ended = [Gone(("house",), bench.clock.now()), Changed(bench.settings, "meter house removed")]
+        bench.writer.take([*ended, *[bench.taken(slot, "pv") for slot in range(1, 9)]])
+        assert bench.said()[-1] == "pv@0"
+        self.room(bench)
+        bench.writer.take([bench.taken(9, "pv")])
+        assert [line for line in bench.said() if "CONFIGURATION" in line] == [
+            "event house CONFIGURATION_CHANGED",
+            "event - CONFIGURATION_CHANGED",
+        ]
+        assert bench.said()[-1] == "pv@9"
 
     def test_the_budget_slows_then_stops_then_eases(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         seen = []
