@@ -44,19 +44,25 @@ class Killed:
 
     def live(self, seconds: float, end: int, early: bool = False) -> int:
         """One life, ended with a signal ``seconds`` after it first stored something (``early``: began); its code."""
-        command = [sys.executable, "-m", "tests.edge.agent_process", str(self.folder), str(PERIOD_MS)]
         with open(self.folder / "log", "ab") as log:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+            process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=log)
             assert process.stdout is not None
             said = b"" if early else process.stdout.readline()
             time.sleep(seconds)
             process.send_signal(end)
             said += process.communicate(timeout=30)[0]
+        self.take(said)
+        return process.returncode
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "tests.edge.agent_process", str(self.folder), str(PERIOD_MS)]
+
+    def take(self, said: bytes) -> None:
+        """Remember what a life said that it had stored."""
         for line in said.decode().splitlines():
             stream, seq, sid = line.split(" ")
             if len(sid) == 64:  # the last line may be cut
                 assert self.stored.setdefault((stream, int(seq)), sid) == sid, f"seq {seq} was signed twice"
-        return process.returncode
 
     def check(self) -> None:
         """Everything that was said is there once, on this side and on the other."""

@@ -234,6 +234,14 @@ class TestAnotherConfiguration:
             assert described.identity is not None
             assert described.identity.serial == "10000001"
 
+    def test_an_end_is_handed_over_though_the_writer_is_behind(
+        self, settings: Config, meters: Meters, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bench = Bench(settings)
+        bench.turns(4)
+        monkeypatch.setattr(readers, "QUEUE_ITEMS", 0)
+        assert self.adopt(bench, self.other(settings, bus_toml(meters.port, "house"))) == ["gone pv"]
+
     def test_a_line_that_is_gone_ends_its_thread(self, settings: Config) -> None:
         bench = Bench(settings)
         bench.turns(4)

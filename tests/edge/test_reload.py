@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import signal
+import subprocess
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from drivers.reading import Status
 from edge import apply, export, status
@@ -19,6 +24,7 @@ from signer.statement import Claims
 from signer.verify import verify
 from tests.edge.places import MODEL, Meters, bus_toml, write_config
 from tests.edge.test_agent import PERIOD_MS, Running, claims_of, closed_port, running, site
+from tests.edge.test_kill import METERS, Killed, settle
 
 
 def meter_toml(name: str, unit: int, more: str = "") -> str:
@@ -251,3 +257,43 @@ def test_asked_again_and_again(tmp_path: Path) -> None:
             end(agent)
     house = evidence(settings).slots["house"]
     assert (house.read, house.failed, house.gap) == (house.expected, 0, 0)
+
+
+class Changed(Killed):
+    """A gateway whose configuration changes while it lives, and that is killed at any moment of it."""
+
+    def live_and_change(self, choose: random.Random, buses: Sequence[str]) -> None:
+        process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=(self.folder / "log").open("ab"))
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        for _ in range(choose.randint(1, 3)):
+            write_config(self.folder, choose.choice(buses))
+            process.send_signal(signal.SIGHUP)
+            time.sleep(choose.uniform(0.0, 0.6))
+        process.kill()
+        self.take(said + process.communicate(timeout=30)[0])
+
+
+def changes_and_kills(folder: Path, lives: int, seed: int) -> None:
+    """Meters of one line come and go, the gateway is killed, and nothing is lost, forked, twice or missing."""
+    choose = random.Random(seed)
+    with Meters(len(METERS)) as meters:
+        gateway = Changed(folder, meters.port)
+        buses = [bus_toml(meters.port, *METERS[:count]) for count in (1, 2, 3)]
+        for _ in range(lives):
+            gateway.live_and_change(choose, buses)
+        write_config(folder, buses[-1])
+        assert gateway.live(1.0, signal.SIGTERM) == 0, (folder / "log").read_text()[-3000:]
+        settle(gateway)
+    gateway.check()
+
+
+def test_killed_while_it_changes(tmp_path: Path) -> None:
+    changes_and_kills(tmp_path, 6, seed=3)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_while_it_changes_for_long(tmp_path: Path, seed: int) -> None:
+    changes_and_kills(tmp_path, 100, 100 + seed)
