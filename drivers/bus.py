@@ -94,6 +94,10 @@ class Bus:
         """Gives the line back."""
         self._talk.close()
 
+    def cut(self) -> bool:
+        """From another thread: ends what hangs on the line, which is then opened again; False when it is not open."""
+        return self._talk.cut()
+
     def read(self, name: str, slot_ms: int, spare_s: float = math.inf) -> tuple[Reading, ...]:
         """Reads one meter for one slot: one Reading for each of its measuring points.
 

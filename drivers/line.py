@@ -5,16 +5,19 @@ Never repeats or hides an error, never waits on the wall clock.
 Rules
 - Both kinds are a file descriptor that is polled, read and written here; pyserial only opens and sets up the port.
 - An error of the line closes it. Silence never does.
+- Another thread may cut the line under whoever hangs on it: what blocks then ends as if the other side had closed it.
 - A TCP connection is begun once and asked for again: a dead host never blocks the caller for longer than it wants.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
 import socket
 import termios
+import threading
 import time
 from dataclasses import dataclass
 from typing import NoReturn
@@ -100,6 +103,7 @@ class Line:
         self._connecting_until = 0.0
         self._attempts = 0
         self._poll = select.poll()
+        self._whole = threading.Lock()  # held while `fd` becomes another one
 
     def open(self, wait_s: float) -> bool:
         """Opens it; see :meth:`drivers.modbus.Wire.open`."""
@@ -125,11 +129,30 @@ class Line:
 
     def close(self) -> None:
         """Closes it; it may be opened again."""
-        for port in (self._port, self._connecting):
+        with self._whole:
+            ports = (self._port, self._connecting)
+            self._port = self._connecting = None
+            self.fd = -1
+        for port in ports:
             if port is not None:
                 port.close()
-        self._port = self._connecting = None
-        self.fd = -1
+
+    def cut(self) -> bool:
+        """Ends what another thread does on the line, with an error there; False when it is not open.
+
+        The descriptor is not closed: its number could be somebody else's before that thread looks again. It is made
+        that of a dead end, which reads as closed and cannot be written. A call that blocks sees it after a signal.
+        """
+        with self._whole:
+            if self.fd < 0:
+                return False
+            with contextlib.suppress(termios.error):  # a port that cannot send would hold up whoever closes it
+                termios.tcflush(self.fd, termios.TCIOFLUSH)
+            here, there = socket.socketpair()
+            there.close()
+            os.dup2(here.fileno(), self.fd, inheritable=False)
+            here.close()
+            return True
 
     def wait(self, wait_s: float) -> bool:
         """Whether there is something to receive within that time, an error included."""
@@ -169,8 +192,9 @@ class Line:
         raise Disconnected(f"{self.endpoint}: {problem.strerror or problem}") from problem
 
     def _adopt(self, port: serial.Serial | socket.socket) -> None:
-        self._port = port
-        self.fd = port.fileno()
+        with self._whole:
+            self._port = port
+            self.fd = port.fileno()
         self._poll = select.poll()
         self._poll.register(self.fd, select.POLLIN)
 

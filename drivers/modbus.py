@@ -165,6 +165,10 @@ class Wire:
         """Closes the line; it may be opened again."""
         self._line.close()
 
+    def cut(self) -> bool:
+        """From another thread: ends what hangs on the line; see :meth:`drivers.line.Line.cut`."""
+        return self._line.cut()
+
     def read(self, unit: int, request: Request, timeout_s: float) -> bytes:
         """The words of one request, big-endian as on the wire, exactly ``2 * request.count`` bytes.
 

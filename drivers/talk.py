@@ -69,6 +69,10 @@ class Talk:
         """Gives the line back."""
         self._wire.close()
 
+    def cut(self) -> bool:
+        """From another thread: ends what hangs on the line; see :meth:`drivers.line.Line.cut`."""
+        return self._wire.cut()
+
     def connected(self, meters: Iterable[Meter]) -> str:
         """Opens the line when it is not open; why it is not, in words, or an empty string.
 

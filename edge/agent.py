@@ -5,6 +5,8 @@ The only file of the gateway that starts threads. Reads, signs and sends nothing
 Rules
 - A thread that raised, or is silent past its patience, ends the process with an exit code of its own; the service
   manager starts a new one, and what was lost becomes a signed gap.
+- A bus that is silent first has its line cut, so that what hangs there ends and the line is opened again; the others do
+  not notice. Only when that does not help within a bounded time, the process ends.
 - SIGTERM and SIGINT end it cleanly: the read in progress is finished, what was read is stored, the end is written down.
 - SIGHUP, or a command's order (edge.apply), makes it read its configuration anew. A file with an error, or one that
   needs a new start, changes nothing. Otherwise only the lines that are different are touched, each by its own thread.
@@ -56,6 +58,9 @@ EXIT_KEY = 77
 EXIT_STORE = 74
 """The spool's disk fails, or what is on it was found damaged (EX_IOERR)."""
 
+_REOPEN_S = 15.0
+"""A line that was cut fails at once, and a serial port takes a moment to open; longer, and it was not the line."""
+
 _STATUS_EVERY_S = 2.0
 _JOIN_BUSES_S = 1.2
 """For the reads in progress: most end within a timeout of 0.5 s."""
@@ -96,6 +101,7 @@ class Agent:
         self._pulses: list[Pulse] = []
         self._threads: dict[str, threading.Thread] = {}
         self._readers: dict[str, Reader] = {}
+        self._cut: dict[str, float] = {}  # bus -> its last sign of life when its line was cut
         self._told: dict[str, Any] = {}
         self._told_s = float("-inf")
         self._load = load
@@ -114,6 +120,7 @@ class Agent:
             signal.signal(number, lambda *_: self.state.stop.set())
         # A terminal that is closed ends what runs in it; without one the signal is a word of the service manager.
         signal.signal(signal.SIGHUP, (lambda *_: self.state.stop.set()) if os.isatty(0) else self._ask)
+        signal.signal(signal.SIGURG, lambda *_: None)  # wakes a thread; unlike others it harms nobody who ignores it
         spool = Spool.open(self._config.spool, self._config.gateway, self._clock.now().utc_ms)
         if spool.was_set_aside:
             aside = spool.was_set_aside
@@ -182,7 +189,7 @@ class Agent:
             for pulse in self._pulses:
                 if pulse.error is not None:
                     self._give_up(spool, pulse)
-                if pulse.silent_s() > 0:
+                if pulse.silent_s() > 0 and not self._reopen(pulse):
                     self._hang(pulse)
             self._manager.alive()
             self._look_for_orders()
@@ -202,6 +209,20 @@ class Agent:
             self._leave(EXIT_KEY)
         LOG.critical("the thread %s ended with an error", pulse.name, exc_info=error)
         self._leave(EXIT_BUG)
+
+    def _reopen(self, pulse: Pulse) -> bool:
+        """Cut the line under a bus that is silent; False when that was done, or it is no bus."""
+        reader = self._readers.get(pulse.name)
+        if reader is None or self._cut.get(pulse.name) == pulse.beat_s:
+            return False
+        self._cut[pulse.name] = pulse.beat_s
+        pulse.wait(_REOPEN_S)
+        words = "its line is closed under it, to be opened again" if reader.cut() else "its line is not open"
+        self.state.alarms.note(f"{pulse.name}: was silent for too long; {words}")
+        thread = self._threads[pulse.name].ident
+        if thread is not None:
+            signal.pthread_kill(thread, signal.SIGURG)  # a call that blocks looks at the line again
+        return True
 
     def _hang(self, pulse: Pulse) -> NoReturn:
         LOG.critical("the thread %s has been silent for too long", pulse.name)

@@ -139,6 +139,10 @@ class Reader:
         """The line is ``bus`` from the next turn on, within 5 s; None: it is read no more. Called by another thread."""
         self._changes.put((bus, config))
 
+    def cut(self) -> bool:
+        """From another thread: end what hangs on the line; False when there is none open."""
+        return self._line.cut()
+
     def counters(self, name: str) -> Counters:
         """What happened with a meter since the start."""
         return self._line.counters.get(name) or Counters()

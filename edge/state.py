@@ -89,6 +89,10 @@ class Pulse:
         self.beat_s = self._monotonic()
         self._due_s = self.beat_s + patience_s
 
+    def wait(self, patience_s: float) -> None:
+        """Whoever watches gives it that long yet."""
+        self._due_s = self._monotonic() + patience_s
+
     def silent_s(self) -> float:
         """For how long the next beat has been overdue; 0 in good order."""
         return 0.0 if self.ended else max(0.0, self._monotonic() - self._due_s)

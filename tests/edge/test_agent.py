@@ -23,6 +23,7 @@ from edge.config import Config
 from edge.environment import load_trust
 from edge.spool_read import SpoolReader
 from hw_sim.faults import Fault
+from hw_sim.line import LineTiming
 from signer import statement
 from signer.codes import BootReason, Kind
 from signer.statement import Claims
@@ -204,7 +205,8 @@ class TestTheWatchdog:
 
     def test_a_thread_that_hangs_ends_the_process(self, tmp_path: Path) -> None:
         trick = (
-            "import edge.reader as r, time\nr.PATIENCE_S = 0.5\ndef hang(self): time.sleep(60)\nr.Reader._turn = hang"
+            "import edge.agent as a, edge.reader as r, time\nr.PATIENCE_S = a._REOPEN_S = 0.5\n"
+            "def hang(self): time.sleep(60)\nr.Reader._turn = hang"
         )
         with Meters(1) as meters:
             site(tmp_path, bus_toml(meters.port, "house"))
@@ -213,6 +215,49 @@ class TestTheWatchdog:
                 assert agent.process.returncode == EXIT_SILENT
                 assert "has been silent for too long" in log
             assert self.start_again(tmp_path) == BootReason.WATCHDOG
+
+    @pytest.mark.parametrize("kind", ["tcp", "serial"])
+    def test_a_bus_that_hangs_on_its_line_gets_it_opened_again(self, tmp_path: Path, kind: str) -> None:
+        """A read that blocks for ever, with no time limit: planted, since none of ours does."""
+        mark, link = tmp_path / "hang", tmp_path / "port"
+        meters = Meters(1)
+        victim, bus = f"127.0.0.1:{meters.port}", bus_toml(meters.port, "house")
+        if kind == "serial":
+            meters.wire.pty(link, meters.stations, LineTiming(38400))
+            bus = bus.replace(f'tcp = "{victim}"', f'serial = "{link}"\nbaud = 38400')
+            victim = str(link)
+        with meters, Meters(1) as others:
+            trick = (
+                "import os, pathlib, termios, drivers.line as l, edge.reader as r\n"
+                f"r.PATIENCE_S, mark = 1.5, pathlib.Path({str(mark)!r})\n"
+                "def wait(self, wait_s, real=l.Line.wait):\n"
+                f"    if str(self.endpoint) == {victim!r} and wait_s > 0 and mark.exists():\n"
+                "        mark.unlink()\n"
+                "        os.set_blocking(self.fd, True)\n"
+                "        if os.isatty(self.fd):\n"
+                "            mode = termios.tcgetattr(self.fd)\n"
+                "            mode[6][termios.VMIN] = 1\n"
+                "            termios.tcsetattr(self.fd, termios.TCSANOW, mode)\n"
+                "        while os.read(self.fd, 512): pass\n"
+                "    return real(self, wait_s)\n"
+                "l.Line.wait = wait"
+            )
+            settings = site(tmp_path, bus, bus_toml(others.port, "other"))
+            with running(tmp_path, trick) as agent:
+                agent.until_stored(12)
+                mark.touch()
+                agent.until_stored(40)
+                agent.end()
+                assert agent.process.returncode == 0, agent.log
+                assert "its line is closed under it" in agent.log
+        folder = tmp_path / "evidence"
+        export.export(settings.spool, folder, load_trust(settings)[0])
+        report = verify(folder)
+        assert report.ok, report.failures
+        assert report.slots["house"].gap >= 3, "what was missed meanwhile is signed"
+        last = [claims for claims in claims_of(settings) if claims.kind == Kind.READING and claims.sub == "house"][-3:]
+        assert all(claims.status is None for claims in last), "and it reads again"
+        assert (report.slots["other"].gap, report.slots["other"].failed) == (0, 0), "the other bus lost no slot"
 
     def test_a_damaged_spool_is_set_aside_by_the_next_start(self, tmp_path: Path) -> None:
         trick = (
