@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from drivers.map import Field, Identify, MeterMap, Model, Register, Term
+from drivers.reading import Value, exact
 
 Read = Callable[[int, int, int], bytes]
 """(function, address, count) -> words. Where there are no such registers it raises LookupError, or an error with a
@@ -35,6 +36,8 @@ _LAST_ADDRESS = 65535
 _HEADER = 2
 # Model 1: serial number, 32 characters.
 _SERIAL_OFFSET, _SERIAL_COUNT = 50, 16
+# Name plates: where the rated power in W and its power of ten stand, counted from the model's ID register.
+_NAME_PLATES = {120: (3, 4), 702: (2, 45)}
 _POINTS = {"inverter": "pv", "meter": "grid", "battery": "battery"}
 
 
@@ -78,6 +81,17 @@ def _walk(read: Read, address: int) -> tuple[tuple[int, int], ...]:
         chain.append((model, address))
         address += _HEADER + length
     return (*chain, (END, address))
+
+
+def rated_power(read: Read, models: Sequence[tuple[int, int]]) -> Value | None:
+    """What a device's first name plate (model 120 or 702) says it can deliver, in W; None where none says so."""
+    plate = next(((number, address) for number, address in models if number in _NAME_PLATES), None)
+    if plate is None:
+        return None
+    first, last = _NAME_PLATES[plate[0]]
+    words = read(_HOLDING, plate[1] + first, last - first + 1)
+    power, exponent = int.from_bytes(words[:2]), int.from_bytes(words[-2:], signed=True)
+    return exact(power, exponent) if power != 0xFFFF and -10 < exponent < 10 else None
 
 
 @dataclass(slots=True)

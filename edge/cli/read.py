@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from drivers.modbus import Wire
     from drivers.plan import Request
     from drivers.preconditions import Looked
-    from drivers.reading import Block, Reading
+    from drivers.reading import Block, Reading, Value
 
 _METER = "meter"  # what the one meter is called on this command's bus
 
@@ -51,12 +51,14 @@ class Answer:
         readings: one a measuring point.
         trouble: the last failure in the bus' words, empty when there was none.
         looked: how the device is set, as far as the map cares; empty after a failed read.
+        rated: the power on a SunSpec device's name plate in W; None where it has none.
     """
 
     identity: Identity | None
     readings: tuple[Reading, ...]
     trouble: str
     looked: tuple[Looked, ...] = ()
+    rated: Value | None = None
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -147,8 +149,10 @@ def _ask(meter_map: MeterMap, endpoint: Endpoint, unit: int, word_order: str | N
         identity = bus.identify(_METER)
         readings = bus.read(_METER, time.time_ns() // 1_000_000)
         trouble = bus.counters[_METER].trouble.removeprefix(f"{endpoint}: ")
-        good = any(reading.blocks for reading in readings)
-        return Answer(identity, readings, trouble, _look(wire, meter_map, unit) if good else ())
+        if not any(reading.blocks for reading in readings):
+            return Answer(identity, readings, trouble)
+        models = identity.models if identity else ()
+        return Answer(identity, readings, trouble, _look(wire, meter_map, unit), _rated(wire, models, unit))
     finally:
         bus.close()
 
@@ -161,6 +165,17 @@ def _look(wire: Wire, meter_map: MeterMap, unit: int) -> tuple[Looked, ...]:
         return wire.read(unit, request, _SETTING_S)
 
     return look(meter_map, read)
+
+
+def _rated(wire: Wire, models: Sequence[tuple[int, int]], unit: int) -> Value | None:
+    from drivers.line import ModbusError
+    from drivers.plan import Request
+    from drivers.sunspec import rated_power
+
+    try:
+        return rated_power(lambda *what: wire.read(unit, Request(*what), _SETTING_S), models)
+    except ModbusError:
+        return None  # it has given its values; this is by the way
 
 
 def _check(answer: Answer, place: str, meter_map: MeterMap, rtu: bool) -> None:
@@ -220,6 +235,8 @@ def _show(meter_map: MeterMap, answer: Answer, place: str, word_order: str | Non
             "window_ms": answer.window_ms,
             "words": _words(answer.blocks),
         }
+        if answer.rated is not None:
+            shape["rated_power_w"] = answer.rated.text()
         if answer.looked:
             shape["preconditions"] = [
                 {"words": each.precondition.words, "said": each.said, "holds": each.holds} for each in answer.looked
@@ -227,7 +244,8 @@ def _show(meter_map: MeterMap, answer: Answer, place: str, word_order: str | Non
         print(json.dumps(shape))
         return
     serial = f", serial number {answer.identity.serial}" if answer.identity and answer.identity.serial else ""
-    print(f"{meter_map.manufacturer} {meter_map.model}\n{place}{serial}")
+    rated = f", rated {answer.rated.text()} W" if answer.rated is not None else ""
+    print(f"{meter_map.manufacturer} {meter_map.model}\n{place}{serial}{rated}")
     values.show(found, concrete.points)
     print(f"read in {answer.window_ms} ms, registers in {len(answer.blocks)} requests")
     for each in answer.looked:

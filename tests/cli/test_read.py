@@ -183,6 +183,20 @@ def test_what_has_to_be_switched_on_is_said_to_whom_it_does_not_answer(aigeco: A
     assert contact not in answering.out + answering.err
 
 
+def test_the_name_plate_of_a_sunspec_inverter(aigeco: Aigeco, serve: Serve) -> None:
+    def model(number: int, length: int, points: dict[int, int]) -> list[int]:
+        return [number, length, *(points.get(offset, 0x8000) for offset in range(2, length + 2))]
+
+    common = model(1, 66, dict.fromkeys(range(2, 68), 0))
+    chain = [*common, *model(103, 50, {14: 940, 15: 0}), *model(120, 26, {3: 820, 4: 1}), 0xFFFF, 0]
+    words = b"SunS" + b"".join(word.to_bytes(2) for word in chain)
+    address = serve(DumpDevice([Block(3, 40000, words)]))
+    shown = aigeco("read", "sunspec_generic", "--tcp", address)
+    assert shown.out.splitlines()[1].endswith(", rated 8200 W")
+    shape = json.loads(aigeco("read", "sunspec_generic", "--tcp", address, "--json").out)
+    assert shape["rated_power_w"] == "8200"
+
+
 def test_nobody_listens(aigeco: Aigeco) -> None:
     with socket.socket() as bound:  # bound, not listening: refused
         bound.bind(("127.0.0.1", 0))

@@ -14,7 +14,7 @@ from drivers.map import Field, MeterMap, load
 from drivers.obis import BY_KEY
 from drivers.plan import TCP_OVERHEAD_BYTES, plan
 from drivers.reading import Block
-from drivers.sunspec import discover, layout
+from drivers.sunspec import discover, layout, rated_power
 
 GENERIC = load("sunspec_generic")
 
@@ -197,6 +197,22 @@ def test_a_battery_is_a_point_of_its_own() -> None:
     battery = model(802, 62, at11=735, at56=-1)
     values = Device(40000, COMMON, INVERTER, battery).values()
     assert values["battery", "state_of_charge", "total"] == "73.5"
+
+
+@pytest.mark.parametrize(
+    ("plate", "says"),
+    [
+        (model(120, 26, at3=820, at4=1), "8200"),
+        (model(702, 50, at2=500, at45=1), "5000"),
+        (model(120, 26, at3=0xFFFF, at4=0), None),
+        (model(120, 26, at3=820), None),  # the power of ten is not available
+        (model(64001, 26, at3=820, at4=1), None),
+    ],
+)
+def test_the_name_plate(plate: list[int], says: str | None) -> None:
+    device = Device(40000, COMMON, INVERTER, plate, METER)
+    rated = rated_power(device.read, discover(device.read))
+    assert (rated and rated.text()) == says
 
 
 def test_what_a_model_does_not_say_it_has_is_left_out() -> None:
