@@ -183,7 +183,7 @@ def test_what_the_queue_has_no_room_for_is_said_later(town: Town) -> None:
     town.fail()
     for _ in range(QUEUE_ITEMS):
         town.items.put(object())
-    town.reader._read(town.meter, town.clock.instant.utc_ms)
+    town.reader._read(town.meter, town.clock.instant.utc_ms, time.monotonic_ns() // 1_000_000 + MINUTE_MS)
     assert town.state.dropped == 1
     while not town.items.empty():
         assert not isinstance(town.items.get(), Taken)
