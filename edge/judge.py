@@ -60,5 +60,6 @@ class Judge:
 
     def trouble(self, subs: Sequence[str]) -> str:
         """What stands against measuring points in words, the newest first and how many more; empty when all is well."""
-        words = [each for sub in subs if sub in self._states for each in self._states[sub].troubles()]
+        states = [state for state in map(self._states.get, subs) if state is not None and state.standing]
+        words = [each for state in states for each in state.troubles()]
         return words[0] + (f" (and {len(words) - 1} more)" if len(words) > 1 else "") if words else ""

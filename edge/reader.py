@@ -19,6 +19,7 @@ import queue
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from drivers.bus import Bus as Line
 from drivers.bus import Counters, Identity, MeterConfig
@@ -44,8 +45,7 @@ _ASK_AGAIN_S = 300.0
 """A device that contradicts its map is asked who it is this often: somebody may put it right."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """One read of one meter, and what began with it or was not yet said."""
 
     readings: tuple[Reading, ...]
@@ -104,6 +104,7 @@ class Reader:
         self.bus: Bus | None = bus
         self._changes: queue.SimpleQueue[tuple[Bus | None, Config]] = queue.SimpleQueue()
         self._meters = {meter.name: meter for meter in bus.meters}
+        self._subs = {meter.name: meter.subs for meter in bus.meters}
         self._settlement_ms = config.settlement_period_ms
         self._positions = positions
         self._items = items
@@ -224,7 +225,7 @@ class Reader:
         before = self._state.meters.get(meter.name)
         identity = self._identities[meter.name]
         if status is None:
-            trouble = self._judge.trouble(meter.subs)
+            trouble = self._judge.trouble(self._subs[meter.name])
         else:
             trouble = self.counters(meter.name).trouble or Status(status).name.lower().replace("_", " ")
         self._state.meters[meter.name] = MeterState(slot_ms, status, trouble, identity.serial if identity else "")

@@ -55,7 +55,10 @@ _WORTH_SENDING = 500
 """Statements that about fill a batch: they go at once."""
 
 _LOOK_S = 0.25
-"""How often the spool is asked whether there is something to send, at least."""
+"""How often it is looked whether there is something to send, once it may be sent."""
+
+_LONGEST_LOOK_S = 1.0
+"""And before that: so many statements may have come together that they go at once."""
 
 _ASK = "; try: ask the others whether their ingestion peers run"
 _ADVICE: dict[int, str] = {
@@ -103,6 +106,7 @@ class Sender:
             None  # an organisation's ledger lies behind: seq from which it gets batches again
         )
         self._skip_to = 0  # first seq that may be cut into a batch
+        self._uncut: int | None = None  # first seq that may be cut next; None: not known, or a batch was cut already
         self._refused_at: int | None = None  # first seq of a batch that an organisation found out of order
         self._common = 0  # seq up to which (exclusive) a ledger was found to hold the same
         self._doubtful: int | None = None  # first seq that a copy may have filled otherwise; None: not yet known
@@ -151,28 +155,36 @@ class Sender:
         if self._agreed != head.stream:
             return self._ask(self._uplink, head)
         self._keep_late(self._uplink.late())
-        batch = self._next(head)
+        collect_s = self._sent_s + self._send_every_s - time.monotonic()
+        batch = self._next(head, collect_s > 0)
         if batch is None:
-            return 0.0 if self._spool.close_sent(self._skip_to) else _LOOK_S
+            if self._spool.close_sent(self._skip_to):
+                return 0.0
+            return min(collect_s, _LONGEST_LOOK_S) if collect_s > 0 else _LOOK_S
         return self._deliver(self._uplink, batch)
 
     def _begin(self, stream: bytes) -> None:
         """From here on it is about this stream: nothing is known of it yet."""
         self._stream = stream
-        self._resend_from, self._skip_to, self._refused_at = None, 0, None
+        self._resend_from, self._skip_to, self._uncut, self._refused_at = None, 0, None, None
         self._common, self._doubtful = 0, None
 
-    def _next(self, head: Head) -> Batch | None:
-        """What to send now: what an organisation lacks, a full batch, or what was collected long enough."""
+    def _next(self, head: Head, early: bool) -> Batch | None:
+        """What to send now: what an organisation lacks, a full batch, or what was collected long enough.
+
+        Looked at several times a second: costs next to nothing when there is nothing to send.
+        """
         if self._resend_from is not None:
             batch = self._spool.batch_at(self._resend_from)
             if batch is not None:
                 return batch
             self._resend_from = None
-        first, cut = self._spool.next_uncommitted()
-        early = time.monotonic() - self._sent_s < self._send_every_s
-        if not cut and early and head.seq + 1 - first < _WORTH_SENDING:
+        if self._uncut is None:
+            first, cut = self._spool.next_uncommitted()
+            self._uncut = None if cut else max(first, self._skip_to)
+        if self._uncut is not None and head.seq + 1 - self._uncut < (_WORTH_SENDING if early else 1):
             return None
+        self._uncut = None
         return self._spool.next_batch(batches.MAX_STATEMENTS, self._max_bytes, self._skip_to)
 
     def _deliver(self, uplink: Uplink, batch: Batch) -> float:
@@ -271,7 +283,7 @@ class Sender:
         if self._doubtful is None:
             self._doubtful = self._first_doubtful(head)
         self._spool.note_matched(head.seq)
-        self._agreed = head.stream
+        self._agreed, self._uncut = head.stream, None
         self._state.alarms.clear("ledger")
         LOG.info("the ledgers stand at seq %d, the chain at %d", lowest, head.seq)
         self._say("delivering")

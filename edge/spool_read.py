@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ SEQ_BITS = 40
 SEQ_MASK = (1 << SEQ_BITS) - 1
 SID_BYTES = 32
 _STEP = 256
+_SIGNATURE_BYTES = len(cose.SIGNATURE_HEAD) + 64
+_HEAD_BYTES = {0x58: 2, 0x59: 3}
+"""Of byte strings of 24 B to 64 KiB, by their first byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,15 +215,22 @@ class SpoolReader:
             return statement.parse(message)
 
     def split(self, message: bytes) -> tuple[bytes, int]:
-        """sid and kind of a stored statement, without parsing all of it.
+        """sid and kind of a stored statement, by the places of its parts.
 
         Raises:
             SpoolDamaged: it is none.
         """
-        with self._damage():
-            envelope = cose.parse(message, statement.MAX_BYTES, "statement")
-        # A payload is a map of fewer than 24 entries whose first key is 1, and a known kind takes one byte.
-        return cose.digest(envelope.protected, envelope.payload), envelope.payload[2]
+        try:
+            protected, no_headers = _string(message, 2)
+            payload, signature = _string(message, no_headers + 1)
+            # A payload is a map of fewer than 24 entries whose first key is 1, and a known kind takes one byte.
+            kind = message[payload + 2]
+        except LookupError as error:
+            raise self._database.damaged("statement: is no COSE_Sign1") from error
+        if message[signature:-64] != cose.SIGNATURE_HEAD:
+            raise self._database.damaged("statement: its signature is not where it belongs")
+        signed = cose.signed_prefix(message[protected:no_headers]) + message[no_headers + 1 : signature]
+        return sha256(signed).digest(), kind
 
     def unpacked(self, data: bytes) -> list[bytes]:
         """The statements of a row.
@@ -240,6 +251,16 @@ class SpoolReader:
     def close(self) -> None:
         """Close the file. May be called twice."""
         self._database.close()
+
+
+def _string(message: bytes, start: int) -> tuple[int, int]:
+    """Where the content of the byte string at ``start`` begins, and where it ends.
+
+    Raises:
+        LookupError: there is none of 24 B to 64 KiB.
+    """
+    begin = start + _HEAD_BYTES[message[start]]
+    return begin, begin + int.from_bytes(message[start + 1 : begin], "big")
 
 
 def pack(messages: list[bytes]) -> bytes:

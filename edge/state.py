@@ -14,8 +14,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any, NamedTuple
 
 LOG = logging.getLogger("aigeco")
 
@@ -98,8 +98,38 @@ class Pulse:
         return 0.0 if self.ended else max(0.0, self._monotonic() - self._due_s)
 
 
-@dataclass(frozen=True, slots=True)
-class MeterState:
+class StopSign:
+    """The word that the process ends: said once, by any thread and by a signal's handler.
+
+    Waiting for it is one system call. A :class:`threading.Event` does a dozen steps more, under a lock that all who
+    wait share, where lines that wake at the same moment queue up.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._held = [self._lock]  # empty once it was said; taking from a list is one step, so nobody says it twice
+
+    def set(self) -> None:
+        """Say it."""
+        try:
+            lock = self._held.pop()
+        except IndexError:
+            return
+        lock.release()
+
+    def is_set(self) -> bool:
+        """Whether it was said."""
+        return not self._held
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for it; whether it was said."""
+        if self._held and self._lock.acquire(timeout=max(0.0, timeout_s)):
+            self._lock.release()  # for the next who waits
+        return not self._held
+
+
+class MeterState(NamedTuple):
     """The last read of one meter.
 
     Attributes:
@@ -130,7 +160,7 @@ class State:
     """
 
     def __init__(self) -> None:
-        self.stop = threading.Event()
+        self.stop = StopSign()
         self.cadence = Cadence.NORMAL
         self.renewals = 0
         self.alarms = Alarms()
@@ -138,3 +168,8 @@ class State:
         self.dropped = 0
         self.sending = "not started"
         self.settled_ms = 0
+
+    def news(self) -> tuple[Any, ...]:
+        """What is told at once when it is another than before; everything but numbers that always change."""
+        meters = [(last.status, last.trouble, last.serial) for last in list(self.meters.values())]
+        return self.sending, self.cadence, self.dropped > 0, self.settled_ms > 0, self.alarms.all(), meters

@@ -26,8 +26,8 @@ VERSION = 1
 _ALWAYS = ("version", "gateway", "pid", "updated_ms", "stopped")
 _OTHER = "version: the gateway that runs is not of the version of this command; try: systemctl restart aigeco"
 
-REFRESH_S = 20.0
-"""A running agent writes this often, also when nothing changed."""
+REFRESH_S = 10.0
+"""A running agent writes this often; news (a meter's trouble, an alarm) within two seconds."""
 
 FRESH_S = 60.0
 """A running agent's file is younger than this, on a busy machine too."""

@@ -11,6 +11,7 @@ import pytest
 
 from edge import export, sender
 from edge.config import Config
+from edge.database import Database
 from edge.environment import load_trust
 from edge.sender import Sender
 from edge.spool import Spool
@@ -136,6 +137,47 @@ def test_the_same_batch_goes_out_again_until_k_receipts_are_there(site: Site) ->
     site.ledgers.organisations["Org2MSP"].mute = False
     site.deliver_all()
     assert site.sender._timeout_s == sender.FIRST_TIMEOUT_S
+    site.check()
+
+
+def test_a_look_that_finds_nothing_asks_no_query(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks several times a second, whatever the meters' period is."""
+    site.measure(0, 1)
+    site.deliver_all()
+    site.turns(1)
+    queries: list[str] = []
+    rows = Database.rows
+    monkeypatch.setattr(Database, "rows", lambda self, *query: queries.append(query[0]) or rows(self, *query))
+    assert site.turns(2) == [sender._LOOK_S] * 2
+    assert queries == []
+    site.measure(1, 1)
+    site.turns(1)
+    assert site.spool.counts().pending == 0
+    site.check()
+
+
+def test_statements_are_collected_until_it_is_time_or_they_fill_a_batch(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.measure(0, 1)
+    site.deliver_all()
+    site.sender._send_every_s = 3600
+    site.measure(1, 1)
+    assert site.turns(1) == [sender._LONGEST_LOOK_S]
+    monkeypatch.setattr(sender, "_LONGEST_LOOK_S", 9999)
+    (wait_s,) = site.turns(1)
+    assert 3000 < wait_s <= 3600
+    monkeypatch.setattr(sender, "_WORTH_SENDING", 2)
+    assert site.turns(1)[0] > 0
+    site.measure(2, 1)
+    site.turns(1)
+    assert site.spool.counts().pending == 0, "enough for a batch"
+    site.measure(3, 1)
+    assert site.turns(1)[0] > 0
+    assert site.spool.counts().pending == 1
+    site.sender._send_every_s = 0
+    site.turns(1)
+    assert site.spool.counts().pending == 0
     site.check()
 
 

@@ -16,6 +16,7 @@ from edge.database import SpoolBusy, SpoolDamaged, SpoolFailed, SpoolFull, Spool
 from edge.spool import Position, Process, Spool
 from edge.spool_read import SpoolReader
 from signer import batch as batches
+from signer import statement
 from signer.chain import Chain
 from signer.codes import BootReason, GapReason
 from signer.keys import KeyProblem
@@ -55,6 +56,31 @@ def damage(path: Path, offset: int, data: bytes) -> None:
     with open(path, "r+b") as file:
         file.seek(offset)
         file.write(data)
+
+
+class TestTakingApart:
+    """sid and kind of a statement by the places of its parts, as often as it is sent or pruned."""
+
+    def test_is_what_parsing_says(self, spool: Spool) -> None:
+        made_by = chains.chain()
+        made = [chains.genesis(made_by), made_by.boot_statement(instant(), BootReason.POWER, 0)]
+        made += chains.readings(made_by, 4, 0)
+        made += [made_by.gap("m0", instant(), GapReason.OVERLOAD, START_MS, START_MS + 1000, 1)]
+        made += [made_by.event("-", instant(), 1, None, "w" * 256)]
+        for each in made:
+            parsed = statement.parse(each.data)
+            assert spool.split(each.data) == (parsed.sid, parsed.kind) == (each.sid, each.kind)
+
+    def test_what_is_none_is_damage(self, spool: Spool) -> None:
+        (data,) = (made.data for made in chains.readings(begin(spool), 1, 0))
+        for cut in range(len(data)):
+            with pytest.raises(SpoolDamaged, match="statement"):
+                spool.split(data[:cut])
+        for place in (2, 3):  # where its protected header is, and how long
+            for other in range(256):
+                if other != data[place]:
+                    with pytest.raises(SpoolDamaged, match="statement"):
+                        spool.split(data[:place] + bytes([other]) + data[place + 1 :])
 
 
 class TestTheChain:
