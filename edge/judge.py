@@ -29,18 +29,19 @@ class Judge:
         self._plans: dict[str, Plan] = {}
         self._states: dict[str, State] = {}
         self._read_ms: dict[str, int] = {}
+        self._subs: dict[str, tuple[str, ...]] = {}  # of each meter that is known
 
     def know(self, meter: Meter, meter_map: MeterMap) -> None:
         """A meter is what ``meter_map`` says (concrete addresses); what was known of it is forgotten."""
         self.forget(meter)
-        for point in meter_map.points:
-            sub = f"{meter.name}-{point}" if point else meter.name
+        self._subs[meter.name] = tuple(f"{meter.name}-{p}" if p else meter.name for p in meter_map.points)
+        for point, sub in zip(meter_map.points, self._subs[meter.name], strict=True):
             plan = Plan(meter_map, point, meter.role, meter.overrides, meter.limits)
             self._plans[sub], self._states[sub] = plan, begin(plan)
 
     def forget(self, meter: Meter) -> None:
         """A meter is gone."""
-        for sub in meter.subs:
+        for sub in self._subs.pop(meter.name, ()):
             self._plans.pop(sub, None)
             self._states.pop(sub, None)
 
@@ -58,8 +59,9 @@ class Judge:
             after.append(reading)
         return tuple(after), happened
 
-    def trouble(self, subs: Sequence[str]) -> str:
-        """What stands against measuring points in words, the newest first and how many more; empty when all is well."""
-        states = [state for state in map(self._states.get, subs) if state is not None and state.standing]
+    def trouble(self, meter: str) -> str:
+        """What stands against a meter's points in words, the newest first and how many more; empty when all is well."""
+        known = [self._states.get(sub) for sub in self._subs.get(meter, ())]
+        states = [state for state in known if state is not None and state.standing]
         words = [each for state in states for each in state.troubles()]
         return words[0] + (f" (and {len(words) - 1} more)" if len(words) > 1 else "") if words else ""

@@ -104,7 +104,6 @@ class Reader:
         self.bus: Bus | None = bus
         self._changes: queue.SimpleQueue[tuple[Bus | None, Config]] = queue.SimpleQueue()
         self._meters = {meter.name: meter for meter in bus.meters}
-        self._subs = {meter.name: meter.subs for meter in bus.meters}
         self._settlement_ms = config.settlement_period_ms
         self._positions = positions
         self._items = items
@@ -192,10 +191,12 @@ class Reader:
         self._last[meter.name] = slot_ms + self._periods[meter.name]
         status = readings[0].status
         self._note(meter, slot_ms, status)
-        waited_s = time.monotonic() - self._asked_s.get(meter.name, 0.0)
-        if status == Status.EXCHANGED or (status == Status.INCOMPATIBLE and waited_s > _ASK_AGAIN_S):
+        if status == Status.EXCHANGED or (status == Status.INCOMPATIBLE and self._is_to_be_asked_again(meter)):
             self._identify(meter)
         return readings[0].window_ms is not None
+
+    def _is_to_be_asked_again(self, meter: Meter) -> bool:
+        return time.monotonic() - self._asked_s.get(meter.name, 0.0) > _ASK_AGAIN_S
 
     def _identify(self, meter: Meter, spare_s: float = math.inf) -> None:
         self._asked_s[meter.name] = time.monotonic()
@@ -225,7 +226,7 @@ class Reader:
         before = self._state.meters.get(meter.name)
         identity = self._identities[meter.name]
         if status is None:
-            trouble = self._judge.trouble(self._subs[meter.name])
+            trouble = self._judge.trouble(meter.name)
         else:
             trouble = self.counters(meter.name).trouble or Status(status).name.lower().replace("_", " ")
         self._state.meters[meter.name] = MeterState(slot_ms, status, trouble, identity.serial if identity else "")
