@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edge.cli.watchview import View, Watcher
 
 _EVERY_S = 2.0
-"""As often as the agent writes its status."""
+"""As often as the agent writes what is news; its counters come every 10 s."""
 
 
 @click.command("watch", short_help="Show the running gateway on a screen, live.")
