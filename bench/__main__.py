@@ -8,7 +8,7 @@ import click
 
 from bench import machine
 
-SCRIPTS = ("sign", "decode", "store", "agent", "backlog", "start", "faults")
+SCRIPTS = ("sign", "decode", "store", "agent", "backlog", "start", "faults", "adversary")
 
 
 class _Scripts(click.Group):

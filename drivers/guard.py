@@ -49,12 +49,14 @@ class Guard:
         doubt: the request whose answer may still come, None when none can; doubted_at: since when.
         asked: word counts of all requests but probes.
         heard_at: when it last answered.
+        answered_last: function and word count of that answer.
         next_at: earliest instant of the next request (the device's own pause between requests).
         latency_s: filtered time the device takes to answer, 0.0 until it did.
     """
 
     __slots__ = (
         "alone",
+        "answered_last",
         "asked",
         "doubt",
         "doubted_at",
@@ -82,6 +84,7 @@ class Guard:
         self.failed_at = 0.0
         self.next_at = 0.0
         self.heard_at = 0.0
+        self.answered_last = 0, 0
         self.asked: set[int] = set()
         self.doubt: Request | None = None
         self.doubted_at = 0.0

@@ -17,7 +17,7 @@ from drivers.decode import Overrides, decode, values
 from drivers.guard import Guard
 from drivers.map import Field, MeterMap
 from drivers.modbus import BadChecksum, Disconnected, ExceptionAnswer, ModbusError, Timeout, WrongAnswer
-from drivers.plan import Request, plan, split
+from drivers.plan import Request, apart, plan, split
 from drivers.reading import Block, Reading, Status
 
 PLAIN = Overrides()
@@ -215,7 +215,7 @@ class Meter:
         return tuple(Reading(point.sub, slot_ms, self.status, (), window_ms) for point in self._points)
 
     def _plan(self, requests: tuple[Request, ...]) -> None:
-        self.plan = requests
+        self.plan = apart(requests)
         name = self.config.name
         self._points = tuple(
             _Point(f"{name}-{point}" if point else name, point, self._evidence(point)) for point in self.map.points

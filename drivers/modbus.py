@@ -194,6 +194,10 @@ class Wire:
             return False
         return self.is_open
 
+    def is_quiet(self, for_s: float) -> bool:
+        """Whether nothing comes for so long; what does is left where it is."""
+        return not self._line.wait(for_s)
+
     def drain(self, quiet_s: float) -> None:
         """Discards what comes until nothing came for `quiet_s`, at most four times as long: a line may never be quiet.
 
@@ -244,15 +248,16 @@ class Wire:
             buffer += line.receive()
             self._heard = time.monotonic()
             # What comes first may be noise, our own echo, or another unit's answer that was late: neither harms, since
-            # only a frame with this unit, function, length and checksum is taken.
+            # only a frame with this unit, function, length and checksum is taken; of several the last, since a unit
+            # answers in order.
             for head, size in ((exchange.head, exchange.size), (refusal, 5)):
-                at = buffer.find(head)
-                while 0 <= at <= len(buffer) - size:
+                at = buffer.rfind(head)
+                while at >= 0:
                     frame = buffer[at : at + size]
-                    if _intact(frame):
+                    if len(frame) == size and _intact(frame):
                         self.strays += at > 0
                         return self._checked(exchange, frame[0], frame[1], frame[2:-2])
-                    at = buffer.find(head, at + 1)
+                    at = buffer.rfind(head, 0, at + len(head) - 1)
         return self._explain(exchange, buffer)
 
     def _checked(self, exchange: _Exchange, unit: int, function: int, data: bytes) -> bytes:

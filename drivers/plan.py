@@ -12,6 +12,7 @@ Rules
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -89,6 +90,26 @@ def split(request: Request, meter_map: MeterMap) -> tuple[Request, ...]:
         if left.end <= right.address and all(half.count < request.count for half in halves):
             cuts.append(halves)
     return min(cuts, key=lambda halves: abs(halves[0].count - halves[1].count), default=())
+
+
+def apart(requests: Sequence[Request]) -> tuple[Request, ...]:
+    """The same requests in such an order that, where it can be, no two in a row have answers of one length.
+
+    A gateway that asked a unit twice gives the second answer to whoever asks next: so its length says that it is wrong.
+    """
+    if not any(_alike(one, other) for one, other in pairwise(requests)):
+        return tuple(requests)
+    left, made = list(requests), list[Request]()
+    while left:
+        often = Counter((request.function, request.count) for request in left)
+        others = [request for request in left if not made or not _alike(made[-1], request)]
+        made.append(max(others or left, key=lambda request: often[request.function, request.count]))
+        left.remove(made[-1])
+    return tuple(made)
+
+
+def _alike(one: Request, other: Request) -> bool:
+    return (one.function, one.count) == (other.function, other.count)
 
 
 def request_time_s(request: Request, baud: int, bits_per_char: int) -> float:

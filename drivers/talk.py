@@ -8,6 +8,7 @@ Rules
 - A unit in doubt must answer a probe before anything it says is a value again (drivers.guard). In TCP framing too: a
   gateway may take late answers of its own serial line for others.
 - Only an error of the line closes it. A TCP connection on which nobody answers any more is given up as well.
+- Where RTU answers of one length follow one another, the line is quiet around the second: the first may come twice.
 - A device gets its pause between requests and after a new connection.
 """
 
@@ -19,13 +20,26 @@ from collections.abc import Callable, Iterable
 
 from drivers.guard import fragment, probe
 from drivers.meter import Meter
-from drivers.modbus import Disconnected, Endpoint, ExceptionAnswer, ModbusError, SerialEndpoint, Timeout, Wire
+from drivers.modbus import (
+    Disconnected,
+    Endpoint,
+    ExceptionAnswer,
+    ModbusError,
+    SerialEndpoint,
+    Timeout,
+    Wire,
+    WrongAnswer,
+)
 from drivers.plan import Request, request_time_s
 
 # How long a read waits for a TCP connection; afterwards the attempt goes on in the background.
 OPEN_WAIT_S = 0.3
 # Between two attempts to open a line that says no: one in every slot of the shortest usual period, though slots jitter.
 REOPEN_S = 0.5
+# Within this time after an answer it may come once more, from a unit or a converter that says things twice.
+_SOON_S = 0.1
+# A port's receiver hands its characters over in groups of 8 or 14 (16550).
+_QUIET_CHARACTERS = 15
 # What is left for writing down what came of a request, before the next slot begins.
 _MARGIN_S = 0.02
 # TCP: so many failures in a row, of whatever units, mean that the connection is dead though nobody said so. As many
@@ -123,16 +137,24 @@ class Talk:
         # What follows a failure, the quiet, takes as long as the frames once more.
         spare_s = self.latest_s - sent - 2 * travel_s - _MARGIN_S
         patience_s = guard.timeout_s if not guard.failures and spare_s > guard.timeout_s else guard.patience_s(spare_s)
+        alike = self.rtu and guard.answered_last == (request.function, request.count)
+        alike = alike and sent < guard.heard_at + meter.min_delay_s + _SOON_S
         try:
+            if alike:
+                self._expect_quiet(request)
+                sent = self._monotonic()
             words = self._wire.read(meter.config.unit, request, patience_s + travel_s)
+            now = self._monotonic()
+            if alike:
+                self._expect_quiet(request)
         except ModbusError as error:
             counters.count(error)
             self._settle(meter, request, error)
             raise
-        now = self._monotonic()
         self._silence = self._barren = 0
         counters.answered(now - sent - travel_s)
         guard.answered(now, now - sent - travel_s)
+        guard.answered_last = request.function, request.count
         guard.next_at = now + meter.min_delay_s
         return words
 
@@ -164,6 +186,16 @@ class Talk:
             if from_gateway(error):
                 raise
         guard.doubt = None
+
+    def _expect_quiet(self, request: Request) -> None:
+        """Nothing comes unasked.
+
+        Raises:
+            WrongAnswer: something does, and nobody knows which request it belongs to.
+        """
+        baud, bits = (self._serial.baud, self._serial.bits_per_char) if self._serial else HIDDEN_LINE
+        if not self._wire.is_quiet(_QUIET_CHARACTERS * bits / baud):
+            raise WrongAnswer(f"{self.endpoint}: more than one answer ({request})")
 
     def _settle(self, meter: Meter, request: Request, error: ModbusError) -> None:
         """After a failed request: can its answer still come, and is the line fit for the next one?"""

@@ -17,6 +17,7 @@ COLUMNS = {
     "agent": ("agent is times",),
     "backlog": ("peer us",),
     "start": ("median s",),
+    "adversary": ("planted", "wrong values"),
     "faults": ("complaint", "wrong values accepted"),
 }
 

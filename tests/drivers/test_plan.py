@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.map import MeterMap, Register, load, names
-from drivers.plan import RTU_OVERHEAD_BYTES, TCP_OVERHEAD_BYTES, Request, plan, request_time_s, split
+from drivers.plan import RTU_OVERHEAD_BYTES, TCP_OVERHEAD_BYTES, Request, apart, plan, request_time_s, split
 
 OVERHEADS = {RTU_OVERHEAD_BYTES: 7, TCP_OVERHEAD_BYTES: 31}
 FIXED = [name for name in names() if load(name).scheme == "registers"]
@@ -244,6 +245,21 @@ def test_splitting_loses_no_value_and_comes_to_an_end(meter_map: MeterMap, overh
     assert not left
     for register in meter_map.registers:
         assert any(covers(request, register.function, register.address, register.count) for request in whole)
+
+
+@given(st.lists(st.tuples(st.sampled_from([3, 4]), st.integers(1, 4)), max_size=9))
+def test_answers_of_one_length_do_not_follow_one_another_where_it_can_be(kinds: list[tuple[int, int]]) -> None:
+    requests = [Request(function, 10 * at, count) for at, (function, count) in enumerate(kinds)]
+    made = apart(requests)
+    assert sorted(made, key=lambda request: request.address) == requests
+    alike = sum((a.function, a.count) == (b.function, b.count) for a, b in pairwise(made))
+    most = max((kinds.count(kind) for kind in kinds), default=0)
+    assert alike == max(0, 2 * most - len(kinds) - 1), "as many as there is nothing to put between"
+
+
+def test_an_order_that_is_right_stays() -> None:
+    requests = (Request(4, 0, 2), Request(4, 10, 3), Request(4, 20, 2))
+    assert apart(requests) == requests
 
 
 def test_a_refused_request_is_cut_in_the_middle_between_values() -> None:
