@@ -341,9 +341,10 @@ def stations(*devices: tuple[int, str], faults: Sequence[Fault] = (), latency_s:
     return [Station(name, unit, device(name), latency_s, faults) for unit, name in devices]
 
 
-def run(agenda: Agenda, maps: Sequence[MeterMap] = MAPS) -> Scan:
+def run(agenda: Agenda, maps: Sequence[MeterMap] = MAPS, patient_s: float = 0.2) -> Scan:
+    """``patient_s``: nobody here is later than that."""
     scan = Scan(agenda)
-    Scanner(scan, maps, patient_s=0.5).run()  # nobody here is later than that
+    Scanner(scan, maps, patient_s=patient_s).run()
     return scan
 
 
@@ -461,7 +462,7 @@ def test_a_late_device_is_found_at_its_own_id(wire: Wire) -> None:
     port = wire.pty(None, stations((2, METER), faults=[Fault("late", seconds=0.3)]), LineTiming(38400))
     wire.start()
     places = serial_places(port.path, MAPS, [(38400, "N", 1)], (2, 3))
-    scan = run(Agenda(places, rest=True), FEW[:1])
+    scan = run(Agenda(places, rest=True), FEW[:1], patient_s=0.5)
     assert models(scan) == {2: METER}
     assert scan.found[0].thought_ms >= 290
     assert scan.found[0].endpoint == SerialEndpoint(port.path, 38400, "N", 1)
