@@ -42,13 +42,20 @@ class Load:
 
 def read_time_s(bus: Bus, meter: Meter) -> float:
     """Seconds one reading of a meter takes on its line."""
-    endpoint = bus.endpoint
     pause_s = meter.map.min_delay_ms / 1000
-    if isinstance(endpoint, SerialEndpoint):
-        requests = plan(meter.map, RTU_OVERHEAD_BYTES)
-        wire_s = sum(request_time_s(request, endpoint.baud, endpoint.bits_per_char) for request in requests)
-        return wire_s + len(requests) * max(_THINKS_S, pause_s)
+    if isinstance(bus.endpoint, SerialEndpoint):
+        times = wire_times_s(bus, meter)
+        return sum(times) + len(times) * max(_THINKS_S, pause_s)
     return len(plan(meter.map, TCP_OVERHEAD_BYTES)) * max(_NETWORK_S, pause_s)
+
+
+def wire_times_s(bus: Bus, meter: Meter) -> tuple[float, ...]:
+    """Seconds that each request of a reading, and its answer, take on a serial line; nothing over TCP."""
+    endpoint = bus.endpoint
+    if not isinstance(endpoint, SerialEndpoint):
+        return ()
+    requests = plan(meter.map, RTU_OVERHEAD_BYTES)
+    return tuple(request_time_s(request, endpoint.baud, endpoint.bits_per_char) for request in requests)
 
 
 def plan_load(config: Config) -> tuple[Load, ...]:

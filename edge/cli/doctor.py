@@ -2,17 +2,18 @@
 
 Rules
 - Changes nothing, and opens no port beside the running gateway.
-- The most important first; what is well is one line.
+- The most important first; what is well takes a line for each area, and one for all where something is not well.
 - Nothing is wider than 80 columns, with and without a terminal.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,8 +46,9 @@ _COUNTS = (
 @click.command("doctor", short_help="Look at everything that can be wrong, and say whose move it is.")
 @where.option
 @click.option("--probe", is_flag=True, help="Ask every meter once; only while the gateway does not run.")
+@click.option("--all", "everything", is_flag=True, help="Show what is well one by one, and every meter's line.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(config_path: Path | None, probe: bool, as_json: bool) -> int:
+def command(config_path: Path | None, probe: bool, everything: bool, as_json: bool) -> int:
     """Look at service, ports, lines, meters, clock, disk, key, broker and receipts; say what is wrong and what to try.
 
     Works beside the running gateway and without it, changes nothing, and takes at most ten seconds. Ends with 1 when
@@ -63,10 +65,11 @@ def command(config_path: Path | None, probe: bool, as_json: bool) -> int:
     began_s = time.monotonic()
     findings = examine.examine(examine.checks_of(case, probe), progress=progress.percent("looking"))
     took_s = time.monotonic() - began_s
+    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     if as_json:
         print(json.dumps(shape(case, findings, took_s)))
     else:
-        print("\n".join(lines(case, findings, took_s, sys.stdout.isatty())))
+        print("\n".join(lines(case, findings, took_s, coloured, everything)))
     return Exit.DOES_NOT_HOLD if any(each.state == "wrong" for each in findings) else Exit.OK
 
 
@@ -82,31 +85,91 @@ def shape(case: Case, findings: Sequence[Finding], took_s: float) -> dict[str, A
         "findings": [asdict(each) for each in findings],
         "latency_bounds_ms": list(LATENCY_BOUNDS_MS),
         "meters": [
-            {"meter": meter["name"], **{key: meter[key] for key in _COUNTS if key in meter}}
-            for meter in (case.told.get("meters", ()) if case.running else ())
+            {
+                "meter": meter["name"],
+                "bus": meter.get("bus", ""),
+                **{key: meter[key] for key in _COUNTS if key in meter},
+            }
+            for meter in _counted(case)
         ],
     }
 
 
-def lines(case: Case, findings: Sequence[Finding], took_s: float, coloured: bool) -> Iterator[str]:
-    """What a person reads."""
+def lines(
+    case: Case, findings: Sequence[Finding], took_s: float, coloured: bool, everything: bool = False
+) -> Iterator[str]:
+    """What a person reads; with ``everything`` also what is well, one by one."""
     count = {state: sum(each.state == state for each in findings) for state in ("wrong", "warning")}
     running = "running" if case.running else "not running"
     told = (
         f"{count['wrong']} wrong, {table.some(count['warning'], 'warning')}" if any(count.values()) else "all is well"
     )
     yield f"gateway {case.config.gateway}, {running}: {told} ({took_s:.1f} s)"
-    group = ""
-    for each in findings:
-        if each.state != group:
-            group = each.state
+    for state in ("wrong", "warning"):
+        if count[state]:
             yield ""
-        yield from _finding(each, coloured)
+            yield from (line for each in findings if each.state == state for line in _finding(each, coloured))
+    good = [each for each in findings if each.state == "ok"]
+    if good:
+        yield ""
+        shown = good if everything else _in_short(good, any(count.values()))
+        yield from (line for each in shown for line in _finding(each, coloured))
+    if meters := _counted(case):
+        yield ""
+        yield from histogram(meters, by_line=not everything)
+
+
+def _in_short(good: Sequence[Finding], others: bool) -> Iterator[Finding]:
+    """A line for each area, or one for all of them beside what is not well."""
+    from edge.doctor.finding import well
+
+    areas = {each.area: [other for other in good if other.area == each.area] for each in good}
+    if others:
+        counts = [f"{area} ({len(found)})" if len(found) > 1 else area for area, found in areas.items()]
+        yield well("", "", f"{', '.join(counts)}; --all shows them")
+        return
+    for area, found in areas.items():
+        yield found[0] if len(found) == 1 else well(area, "", f"{found[0].said}; and {len(found) - 1} more")
+
+
+def _counted(case: Case) -> list[Mapping[str, Any]]:
+    """The meters that the running gateway has asked."""
+    return [each for each in case.told.get("meters", ()) if "latencies" in each] if case.running else []
+
+
+def histogram(meters: Sequence[Mapping[str, Any]], by_line: bool) -> Iterator[str]:
+    """How requests ended, and how long answers took, of each line or each meter: parts of a hundred of its answers."""
+    from drivers.meter import LATENCY_BOUNDS_MS
+
+    rows: dict[str, list[int]] = {}
+    for each in meters:
+        name = str(each.get("bus", "") if by_line else each["name"])
+        counts = [each[key] for key in ("requests", "timeouts", "checksum_errors")] + list(each["latencies"])
+        rows[name] = [one + other for one, other in zip(rows.get(name, [0] * len(counts)), counts, strict=True)]
+    bounds = [f" {bound}".rjust(4) for bound in LATENCY_BOUNDS_MS] + [" more"]
+    yield f"{'':<45}% of the answers took up to, ms"
+    heads = f"{'line' if by_line else 'meter':<18}  requests  silent  damaged"
+    yield heads + "".join(bounds)
+    for name, (requests, silent, damaged, *answers) in rows.items():
+        shares = "".join(
+            _percent(count, sum(answers)).rjust(len(bound)) for count, bound in zip(answers, bounds, strict=True)
+        )
+        yield f"{_cut(name, 18):<18}  {requests:>8,}  {silent:>6,}  {damaged:>7,}{shares}"
+
+
+def _percent(count: int, of: int) -> str:
+    if not count:
+        return "."
+    return "<1" if count * 200 < of else f"{100 * count / of:.0f}"
+
+
+def _cut(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 2]}.."
 
 
 def _finding(finding: Finding, coloured: bool) -> Iterator[str]:
     mark = f"{finding.state:<8}"
-    text = ": ".join(part for part in (finding.area, finding.place, finding.words) if part)
+    text = ": ".join(part for part in (finding.area, finding.said) if part)
     first, *more = _wrapped(text, len(mark))
     yield (f"{_COLOURS[finding.state]}{mark}\x1b[0m" if coloured else mark) + first
     yield from (" " * len(mark) + line for line in more)

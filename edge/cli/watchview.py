@@ -87,7 +87,7 @@ class Line:
         line, endpoint: its name and where it is.
         meters: that hang on it.
         planned: part of the time that its plan needs.
-        busy: part of the time that answers took lately; None: not known yet.
+        busy: part of the time that answers took lately, on the wire and to be found; None: not known yet.
         requests_per_s: lately; None: not known yet.
     """
 
@@ -184,7 +184,7 @@ class Watcher:
         self._path = path
         self._config = config.load(path)
         self._changed_ns = path.stat().st_mtime_ns
-        self._planned = _planned(self._config)
+        self._planned, self._wire_ms = _planned(self._config), _wire_ms(self._config)
         self._stored = _Stored()
         self._told: deque[Mapping[str, Any]] = deque()  # what the agent said within the last minute, oldest first
 
@@ -230,7 +230,8 @@ class Watcher:
             changed_ns = self._path.stat().st_mtime_ns
             if changed_ns != self._changed_ns:
                 self._config = config.load(self._path)
-                self._changed_ns, self._planned = changed_ns, _planned(self._config)
+                self._planned, self._wire_ms = _planned(self._config), _wire_ms(self._config)
+                self._changed_ns = changed_ns
         except (config.ConfigError, OSError):
             pass
 
@@ -296,7 +297,8 @@ class Watcher:
             was, now = _counted(before, bus.name), _counted(told, bus.name)
             asked = sum(each["requests"] - was.get(name, each)["requests"] for name, each in now.items())
             answer_ms = sum(
-                (each["answers"] - was.get(name, each)["answers"]) * each["latency_ms"] for name, each in now.items()
+                (each["answers"] - was.get(name, each)["answers"]) * (each["latency_ms"] + self._wire_ms.get(name, 0.0))
+                for name, each in now.items()
             )
             rate, busy = asked / passed_s, min(1.0, answer_ms / 1000 / passed_s)
         return Line(bus.name, str(bus.endpoint), len(bus.meters), self._planned[bus.name], busy, rate)
@@ -305,6 +307,12 @@ class Watcher:
 def _planned(found: Config) -> dict[str, float]:
     """Line -> the part of the time that its plan needs."""
     return {each.bus: each.share for each in load.plan_load(found)}
+
+
+def _wire_ms(found: Config) -> dict[str, float]:
+    """Meter -> what one of its answers takes on the wire, with the request, on average."""
+    times = {meter.name: load.wire_times_s(bus, meter) for bus in found.buses for meter in bus.meters}
+    return {name: 1000 * sum(each) / len(each) for name, each in times.items() if each}
 
 
 def _counted(told: Mapping[str, Any], bus: str) -> dict[str, Mapping[str, Any]]:

@@ -163,7 +163,7 @@ def _used(spool: Path) -> tuple[int | None, Finding | None]:
     except SpoolProblem as problem:
         notes = [str(note).removeprefix("try: ") for note in getattr(problem, "__notes__", ())]
         advice = notes[0] if notes else "restart the gateway: it sets a damaged store aside, and deletes nothing"
-        return None, Finding(AREA, State.WRONG, str(spool), str(problem), OPERATOR, advice)
+        return None, Finding(AREA, State.WRONG, str(spool), str(problem).removeprefix(f"{spool}: "), OPERATOR, advice)
 
 
 def _mounted(number: str) -> tuple[str, str]:

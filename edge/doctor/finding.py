@@ -53,6 +53,11 @@ class Finding:
     move: str = ""
     advice: str = ""
 
+    @property
+    def said(self) -> str:
+        """Place and words."""
+        return f"{self.place}: {self.words}" if self.place else self.words
+
 
 @dataclass(frozen=True, slots=True)
 class Case:

@@ -18,6 +18,9 @@ AREA = "ports"
 STABLE = Path("/dev/serial")
 """Where udev keeps names that stay when adapters are plugged elsewhere, or found in another order."""
 
+_PSEUDO = range(136, 144)
+"""Device numbers of pseudo-terminals (Linux' Documentation/admin-guide/devices.txt)."""
+
 _NUMBERED = ("ttyUSB", "ttyACM")
 
 
@@ -101,10 +104,19 @@ def _holders(device: int) -> Iterator[tuple[int, str]]:
             continue
         try:
             open_here = any(_leads_to(file, device) for file in (process / "fd").iterdir())
-            if open_here:
+            if open_here and not _is_other_end(process, device):
                 yield int(process.name), (process / "comm").read_text().strip()
         except OSError:
             continue  # another user's, or just ended
+
+
+def _is_other_end(process: Path, device: int) -> bool:
+    """Whether it is the program behind a pseudo-terminal, such as the simulator of a line."""
+    if os.major(device) not in _PSEUDO:
+        return False
+    wanted = f"tty-index:\t{os.minor(device)}\n"
+    masters = (file for file in (process / "fd").iterdir() if str(file.readlink()).endswith("ptmx"))
+    return any(wanted in (process / "fdinfo" / file.name).read_text() for file in masters)
 
 
 def _leads_to(file: Path, device: int) -> bool:

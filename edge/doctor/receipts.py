@@ -5,7 +5,7 @@ Judges no receipt: those in the store were checked when they came.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edge.database import SpoolProblem
@@ -39,11 +39,7 @@ class Seen:
 
 def check(case: Case) -> Iterator[Finding]:
     """All organisations of the configuration."""
-    refused = False
-    for key, words in case.alarms("ledger", "receipts"):
-        refused = refused or key == "ledger"
-        advice = "ask the organisation that is named; its peer's log says why"
-        yield advised(AREA, State.WRONG, "", words, ORGANISATION, advice)
+    alarms = [words for _, words in case.alarms("ledger", "receipts")]
     try:
         reader = SpoolReader.read(case.config.spool)
         try:
@@ -51,9 +47,27 @@ def check(case: Case) -> Iterator[Finding]:
         finally:
             reader.close()
     except SpoolProblem as problem:
+        yield from judge_alarms(alarms, {}, case)
         yield Finding(AREA, State.WARNING, "", f"nothing is known of them: {problem}", OPERATOR, "aigeco run")
         return
-    yield from judge(seen, case, refused)
+    yield from judge_alarms(alarms, seen.last, case)
+    yield from judge(seen, case, bool(alarms))
+
+
+def judge_alarms(alarms: Sequence[str], last: Mapping[str, Receipt], case: Case) -> Iterator[Finding]:
+    """What the gateway says of the organisations. It keeps what was wrong once; who gives receipts again is well again."""
+    for words in alarms:
+        now = [name for name, each in last.items() if name in words and not _silent(each, case)]
+        advice = "ask the organisation that is named; its peer's log says why"
+        state = State.WARNING if now else State.WRONG
+        said = f"since the gateway started, and {now[0]} gives receipts now: {words}" if now else words
+        yield advised(AREA, state, "", said, ORGANISATION, advice)
+
+
+def _silent(last: Receipt, case: Case) -> bool:
+    """Whether an organisation's last receipt is older than any pause of the sender explains."""
+    every_s = case.config.mqtt.send_every_ms / 1000 if case.config.mqtt else 0.0
+    return case.age_s(last.issued_s * 1000) > max(_PATIENCE_S, 3 * every_s)
 
 
 def look(reader: SpoolReader) -> Seen:
@@ -80,7 +94,6 @@ def judge(seen: Seen, case: Case, refused: bool = False) -> Iterator[Finding]:
     if config.mqtt is None:
         yield well(AREA, "", f"nothing is sent; {seen.stored:,} statements are kept")
         return
-    patience_s = max(_PATIENCE_S, 3 * config.mqtt.send_every_ms / 1000)
     for name in config.organisations:
         last = seen.last.get(name)
         if last is None:
@@ -88,9 +101,8 @@ def judge(seen: Seen, case: Case, refused: bool = False) -> Iterator[Finding]:
             advice = "have it register this gateway (aigeco-peer gateways add), and start its peer"
             yield Finding(AREA, state, name, "no receipt yet", *((ORGANISATION, advice) if seen.stored else ()))
             continue
-        silent_s = case.age_s(last.issued_s * 1000)
-        words = f"last receipt {age(silent_s)} ago, up to seq {last.first + last.count - 1:,}"
-        if silent_s > patience_s and seen.pending and case.running:
+        words = f"last receipt {age(case.age_s(last.issued_s * 1000))} ago, up to seq {last.first + last.count - 1:,}"
+        if _silent(last, case) and seen.pending and case.running:
             advice = "ask it whether its ingestion peer runs; the broker above"
             yield Finding(AREA, State.WRONG, name, words, ORGANISATION, advice)
         else:

@@ -21,8 +21,9 @@ Aigeco = Callable[..., Any]
 @pytest.fixture
 def runs(site: Any) -> Any:
     """A gateway that runs, as far as others can see: this process stands for it."""
-    meter = {"name": "house", "points": ["house"], "slot_ms": time.time_ns() // 1_000_000, "status": None}
-    meter |= {"trouble": "", "serial": "77", "requests": 100, "answers": 100, "latencies": [90, 10, 0, 0, 0, 0, 0, 0]}
+    meter = {"name": "house", "bus": "cellar", "points": ["house"], "slot_ms": time.time_ns() // 1_000_000, "status": None}
+    meter |= {"trouble": "", "serial": "77", "requests": 100, "answers": 100, "timeouts": 0, "checksum_errors": 0}
+    meter |= {"latencies": [90, 10, 0, 0, 0, 0, 0, 0]}
     document = {
         "version": status.VERSION,
         "gateway": "home-1",
@@ -50,7 +51,10 @@ def test_a_gateway_that_does_not_run(aigeco: Aigeco, site: Any, evidence: Any) -
     # A path that is wider stands on a line of its own, whole, to be copied.
     assert all(len(line) <= 80 or " " not in line.strip() for line in shown.out.splitlines()), shown.out
     assert "\x1b" not in shown.out
-    assert any(line.startswith("ok      meters: house: last slot ") for line in rest)
+    assert rest[-2].startswith("ok      ")
+    assert "--all shows them" in " ".join(rest[-2:])
+    every = aigeco("doctor", "--all", "--config", site.config).out.splitlines()
+    assert any(line.startswith("ok      meters: house: last slot ") for line in every)
 
 
 def test_json(aigeco: Aigeco, evidence: Any, runs: Any) -> None:
@@ -78,6 +82,33 @@ def test_json(aigeco: Aigeco, evidence: Any, runs: Any) -> None:
     (meter,) = said["meters"]
     assert (meter["meter"], meter["requests"], sum(meter["latencies"])) == ("house", 100, 100)
     assert len(meter["latencies"]) == len(said["latency_bounds_ms"]) + 1
+
+
+def test_how_long_answers_take_fits_80_columns(aigeco: Aigeco, evidence: Any, runs: Any) -> None:
+    shown = aigeco("doctor", "--config", runs.config).out.splitlines()
+    assert shown[-2:] == [
+        "line                requests  silent  damaged  10  20  50 100 200 500 1000 more",
+        "cellar                   100       0        0  90  10   .   .   .   .    .    .",
+    ]
+
+
+def test_a_histogram_is_by_line_or_by_meter() -> None:
+    def meter(name: str, bus: str, **counts: Any) -> dict[str, Any]:
+        return {"name": name, "bus": bus, "requests": 1_234_567, "timeouts": 3, "checksum_errors": 2} | counts
+
+    meters = [
+        meter("a", "cellar", latencies=[0, 0, 999, 0, 0, 0, 0, 1]),
+        meter("b", "cellar", latencies=[0, 0, 1000, 0, 0, 0, 0, 0]),
+        meter("a-name-that-is-rather-long", "roof", latencies=[0] * 8),
+    ]
+    by_line = list(doctor.histogram(meters, by_line=True))
+    assert [row.split() for row in by_line[2:]] == [
+        ["cellar", "2,469,134", "6", "4", ".", ".", "100", ".", ".", ".", ".", "<1"],
+        ["roof", "1,234,567", "3", "2", *("." for _ in range(8))],
+    ]
+    by_meter = list(doctor.histogram(meters, by_line=False))
+    assert [row.split()[0] for row in by_meter[2:]] == ["a", "b", "a-name-that-is-r.."]
+    assert {len(row) for row in by_meter[1:]} == {79}
 
 
 def test_receipts_of_the_store(aigeco: Aigeco, evidence: Any, runs: Any) -> None:
@@ -134,6 +165,11 @@ def test_long_words_are_wrapped_and_a_terminal_has_colours(site: Any) -> None:
     assert [line.strip() for line in plain if len(line) > 80] == [f"{path}:"], "a path stays whole"
     assert list(doctor.lines(case, found, 1.0, True))[2].startswith("\x1b[1;31mwrong   \x1b[0m")
     assert list(doctor.lines(case, [], 1.0, False)) == ["gateway home-1, running: all is well (1.0 s)"]
+    good = [Finding("meters", State.OK, name, "good") for name in ("a", "b", "c")] + [Finding("disk", State.OK, "", "yes")]
+    short = ["ok      meters: a: good; and 2 more", "ok      disk: yes"]
+    assert list(doctor.lines(case, good, 1.0, False))[2:] == short
+    assert list(doctor.lines(case, good, 1.0, False, everything=True))[2:4] == ["ok      meters: a: good", "ok      meters: b: good"]
+    assert list(doctor.lines(case, [*found, *good], 1.0, False))[-1] == "ok      meters (3), disk; --all shows them"
 
 
 def test_it_is_not_slow(python: Any, site: Any, evidence: Any) -> None:
