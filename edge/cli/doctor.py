@@ -148,13 +148,13 @@ def histogram(meters: Sequence[Mapping[str, Any]], by_line: bool) -> Iterator[st
         rows[name] = [one + other for one, other in zip(rows.get(name, [0] * len(counts)), counts, strict=True)]
     bounds = [f" {bound}".rjust(4) for bound in LATENCY_BOUNDS_MS] + [" more"]
     yield f"{'':<45}% of the answers took up to, ms"
-    heads = f"{'line' if by_line else 'meter':<18}  requests  silent  damaged"
+    heads = f"{'line' if by_line else 'meter':<17}   requests  silent  damaged"
     yield heads + "".join(bounds)
     for name, (requests, silent, damaged, *answers) in rows.items():
         shares = "".join(
             _percent(count, sum(answers)).rjust(len(bound)) for count, bound in zip(answers, bounds, strict=True)
         )
-        yield f"{_cut(name, 18):<18}  {requests:>8,}  {silent:>6,}  {damaged:>7,}{shares}"
+        yield f"{_cut(name, 17):<17}  {requests:>9,}  {silent:>6,}  {damaged:>7,}{shares}"
 
 
 def _percent(count: int, of: int) -> str:

@@ -55,7 +55,7 @@ def check(case: Case) -> Iterator[Finding]:
 
 
 def judge_alarms(alarms: Sequence[str], last: Mapping[str, Receipt], case: Case) -> Iterator[Finding]:
-    """What the gateway says of the organisations. It keeps what was wrong once; who gives receipts again is well again."""
+    """What the gateway says of the organisations; it keeps what was wrong once, though receipts may come again."""
     for words in alarms:
         now = [name for name, each in last.items() if name in words and not _silent(each, case)]
         advice = "ask the organisation that is named; its peer's log says why"

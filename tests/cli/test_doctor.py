@@ -21,7 +21,13 @@ Aigeco = Callable[..., Any]
 @pytest.fixture
 def runs(site: Any) -> Any:
     """A gateway that runs, as far as others can see: this process stands for it."""
-    meter = {"name": "house", "bus": "cellar", "points": ["house"], "slot_ms": time.time_ns() // 1_000_000, "status": None}
+    meter = {
+        "name": "house",
+        "bus": "cellar",
+        "points": ["house"],
+        "slot_ms": time.time_ns() // 1_000_000,
+        "status": None,
+    }
     meter |= {"trouble": "", "serial": "77", "requests": 100, "answers": 100, "timeouts": 0, "checksum_errors": 0}
     meter |= {"latencies": [90, 10, 0, 0, 0, 0, 0, 0]}
     document = {
@@ -107,7 +113,7 @@ def test_a_histogram_is_by_line_or_by_meter() -> None:
         ["roof", "1,234,567", "3", "2", *("." for _ in range(8))],
     ]
     by_meter = list(doctor.histogram(meters, by_line=False))
-    assert [row.split()[0] for row in by_meter[2:]] == ["a", "b", "a-name-that-is-r.."]
+    assert [row.split()[0] for row in by_meter[2:]] == ["a", "b", "a-name-that-is-.."]
     assert {len(row) for row in by_meter[1:]} == {79}
 
 
@@ -165,10 +171,15 @@ def test_long_words_are_wrapped_and_a_terminal_has_colours(site: Any) -> None:
     assert [line.strip() for line in plain if len(line) > 80] == [f"{path}:"], "a path stays whole"
     assert list(doctor.lines(case, found, 1.0, True))[2].startswith("\x1b[1;31mwrong   \x1b[0m")
     assert list(doctor.lines(case, [], 1.0, False)) == ["gateway home-1, running: all is well (1.0 s)"]
-    good = [Finding("meters", State.OK, name, "good") for name in ("a", "b", "c")] + [Finding("disk", State.OK, "", "yes")]
+    good = [Finding("meters", State.OK, name, "good") for name in ("a", "b", "c")] + [
+        Finding("disk", State.OK, "", "yes")
+    ]
     short = ["ok      meters: a: good; and 2 more", "ok      disk: yes"]
     assert list(doctor.lines(case, good, 1.0, False))[2:] == short
-    assert list(doctor.lines(case, good, 1.0, False, everything=True))[2:4] == ["ok      meters: a: good", "ok      meters: b: good"]
+    assert list(doctor.lines(case, good, 1.0, False, everything=True))[2:4] == [
+        "ok      meters: a: good",
+        "ok      meters: b: good",
+    ]
     assert list(doctor.lines(case, [*found, *good], 1.0, False))[-1] == "ok      meters (3), disk; --all shows them"
 
 

@@ -665,3 +665,27 @@ def connections_to(port: int) -> int:
     """Established TCP connections to a local port (/proc/net/tcp, state 01)."""
     rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
     return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
+
+
+def test_what_an_organisation_refused_once_is_over_when_it_gives_receipts(settings: Config) -> None:
+    words = "Org1MSP does not say where its ledger stands: gateway home-1 is not registered"
+    given = dataclasses.make_dataclass("Given", ["issued_s", "first", "count"])
+    seen = case(settings, alarms=[f"ledger: {words}"])
+    (bad,) = receipts.judge_alarms([words], {}, seen)
+    assert (bad.state, bad.move, bad.words) == (State.WRONG, ORGANISATION, words)
+    (old,) = receipts.judge_alarms([words], {"Org1MSP": given(NOW_MS / 1000 - 86400, 0, 1)}, seen)
+    assert old.state == State.WRONG
+    (over,) = receipts.judge_alarms([words], {"Org1MSP": given(NOW_MS / 1000 - 3, 0, 1)}, seen)
+    assert over.state == State.WARNING
+    assert "Org1MSP gives receipts now" in over.words
+
+
+def test_the_simulator_behind_a_line_is_nobody_else(tmp_path: Path) -> None:
+    code = (
+        "import os, pty, sys\nours, theirs = pty.openpty()\nprint(os.ttyname(theirs), flush=True)\nsys.stdin.read()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as simulator:
+        assert simulator.stdout is not None
+        path = simulator.stdout.readline().decode().strip()
+        assert ports.look(path, ("", "")).holders == ()
+        simulator.stdin.close()  # type: ignore[union-attr]
