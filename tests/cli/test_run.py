@@ -21,16 +21,7 @@ from hw_sim.wire import Wire
 Aigeco = Callable[..., Any]
 TOP = Path(__file__).parents[2]
 
-# The command itself, and what its process has imported by its end.
-PROGRAM = """
-import json, sys
-from edge.cli.main import cli
-try:
-    cli(["run", "--config", sys.argv[1]])
-finally:
-    print(json.dumps(sorted(sys.modules)))
-"""
-ONLY_FOR_PEOPLE = {"rich", "yaml", "pygments", "markdown_it", "hypothesis", "pytest"}
+ONLY_FOR_PEOPLE = {"click", "rich", "yaml", "pygments", "markdown_it", "hypothesis", "pytest", "pymodbus", "asyncio"}
 
 
 @pytest.fixture
@@ -49,7 +40,7 @@ def meter(site: Any) -> Iterator[None]:
 
 def start(config: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(config)],
+        [sys.executable, "-m", "edge.cli.main", "run", "--config", str(config)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -89,18 +80,27 @@ def test_from_the_first_reading_to_the_auditor(
             return bool(found.get("running")) and found["meters"][0]["status"] == "good"
 
         wait_until(has_read, process)
+        command = Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")
         process.send_signal(number)
         out, err = process.communicate(timeout=15)
     finally:
         process.kill()
     assert process.returncode == 0, err
     assert "Traceback" not in err
-    assert ONLY_FOR_PEOPLE.isdisjoint(json.loads(out.splitlines()[-1]))
+    assert out == ""
+    assert command[1:] == ["-P", "-m", "edge.process", str(site.config), ""], "the gateway itself, in the same process"
     assert status()["running"] is False
     assert aigeco("export", "--config", site.config, "--out", tmp_path / "out").code == 0
     verified = aigeco("verify", tmp_path / "out")
     assert verified.code == 0, verified.out
     assert "every slot accounted for" in verified.out
+
+
+def test_the_gateway_carries_nothing_that_only_people_need(python: Callable[..., Any]) -> None:
+    """What its process has imported it keeps for as long as it runs."""
+    outcome = python("import json, sys, edge.process, edge.agent; print(json.dumps(sorted(sys.modules)))")
+    assert outcome.code == 0, outcome.err
+    assert ONLY_FOR_PEOPLE.isdisjoint(json.loads(outcome.out))
 
 
 def test_two_gateways_on_one_store(site: Any, meter: None) -> None:
@@ -132,14 +132,13 @@ def test_a_world_readable_key(site: Any) -> None:
     assert not (site.folder / "spool.db").exists()
 
 
-def test_a_wrong_configuration_is_said_whole(aigeco: Aigeco, site: Any) -> None:
+def test_a_wrong_configuration_is_said_whole(site: Any) -> None:
     site.change("unit = 1", "unit = 1000\ncolour = 1")
-    asked = aigeco("run", "--config", site.config)
-    assert asked.code == 3
-    assert f"error: {site.config}: 2 problems" in asked.err
-    assert "bus[0].meter[0].unit: 1000" in asked.err
-    assert "bus[0].meter[0].colour" in asked.err
-    assert asked.err.count("try: ") == 2
+    said = "\n".join(refusal(site.config, 3))
+    assert f"error: {site.config}: 2 problems" in said
+    assert "bus[0].meter[0].unit: 1000" in said
+    assert "bus[0].meter[0].colour" in said
+    assert said.count("try: ") == 2
 
 
 def test_no_configuration(aigeco: Aigeco, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
