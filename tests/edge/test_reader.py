@@ -18,17 +18,31 @@ from edge.host import Clock
 from edge.reader import Described, Gone, Lost, Reader, Taken
 from edge.spool import Position
 from edge.state import Cadence, Pulse, State
+from signer.statement import Instant
 from tests.edge.places import Meters, bus_toml, make_folder, write_config
+
+
+class StandingClock(Clock):
+    """UTC that only a test moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.utc_ms = super().now().utc_ms // 1000 * 1000
+
+    def now(self) -> Instant:
+        return dataclasses.replace(super().now(), utc_ms=self.utc_ms)
 
 
 class Bench:
     """A reader without its thread."""
 
-    def __init__(self, settings: Config, positions: dict[str, Position] | None = None) -> None:
+    def __init__(
+        self, settings: Config, positions: dict[str, Position] | None = None, clock: Clock | None = None
+    ) -> None:
         self.items: queue.SimpleQueue[object] = queue.SimpleQueue()
         self.state = State()
         self.reader = Reader(
-            settings.buses[0], settings, positions or {}, self.items, Clock(), self.state, Pulse("bus")
+            settings.buses[0], settings, positions or {}, self.items, clock or Clock(), self.state, Pulse("bus")
         )
 
     def turns(self, items: int) -> list[object]:
@@ -42,6 +56,15 @@ class Bench:
                 found.append(self.items.get())
             time.sleep(min(wait_s, 0.02))
         return found
+
+    def read_all(self) -> None:
+        """Turns until nothing is due."""
+        while self.reader._turn() == 0:
+            pass
+
+    def handed_over(self) -> list[object]:
+        """What the writer would find by now."""
+        return [self.items.get() for _ in range(self.items.qsize())]
 
 
 @pytest.fixture
@@ -173,10 +196,7 @@ class TestAnotherConfiguration:
     def adopt(self, bench: Bench, found: Config) -> list[str]:
         """What is handed over with it, before anything is read."""
         bench.reader._adopt(found.buses[0], found)
-        said = []
-        while not bench.items.empty():
-            said.append(bench.items.get())
-        return kinds(said)
+        return kinds(bench.handed_over())
 
     def test_a_meter_more_and_a_meter_less(self, settings: Config, meters: Meters) -> None:
         bench = Bench(settings)
@@ -198,28 +218,37 @@ class TestAnotherConfiguration:
         assert self.adopt(bench, self.other(settings, buses)) == []
 
     def test_the_slots_of_a_meter_that_stays_are_complete(self, settings: Config, meters: Meters) -> None:
-        bench = Bench(settings)
-        found = bench.turns(4)
-        for names in (("house",), ("house", "pv"), ("house",)):
-            self.adopt(bench, self.other(settings, bus_toml(meters.port, *names)))
-            found += bench.turns(2)
-        slots = [
-            item.readings[0].slot_ms for item in found if isinstance(item, Taken) and item.readings[0].sub == "house"
-        ]
-        assert slots == list(range(slots[0], slots[-1] + 1, 1000))
+        """By a clock that stands still while the machine is busy: in each slot something else changes."""
+        clock = StandingClock()
+        bench = Bench(settings, clock=clock)
+        for names in (("house", "pv"), ("house",), ("house", "roof"), ("house",)) * 3:
+            now = self.other(settings, bus_toml(meters.port, *names))
+            bench.reader._adopt(now.buses[0], now)
+            bench.read_all()
+            clock.utc_ms += 1000
+        found = bench.handed_over()
+        readings = [item.readings[0] for item in found if isinstance(item, Taken)]
+        slots = [reading.slot_ms for reading in readings if reading.sub == "house"]
+        assert slots == list(range(slots[0], slots[0] + 12_000, 1000))
+        assert not [item for item in found if isinstance(item, Lost) and item.meter.name == "house"]
+        assert kinds(found).count("described house") == 1
+        assert bench.reader._line.connections == 1
 
     def test_another_period_is_described_and_begins_behind_the_last_slot(
         self, settings: Config, meters: Meters
     ) -> None:
-        bench = Bench(settings)
-        (*_, last) = [item for item in bench.turns(4) if isinstance(item, Taken)]
-        slower = bus_toml(meters.port, "house", "pv", period_s=2)
-        assert sorted(self.adopt(bench, self.other(settings, slower))) == ["described house", "described pv"]
-        slots = [item.readings[0].slot_ms for item in bench.turns(2) if isinstance(item, Taken)]
-        assert all(slot_ms % 2000 == 0 and slot_ms > last.readings[0].slot_ms for slot_ms in slots)
-        assert sorted(self.adopt(bench, settings)) == ["described house", "described pv"]
-        again = [item.readings[0].slot_ms for item in bench.turns(4) if isinstance(item, Taken)]
-        assert min(again) == max(slots) + 2000
+        clock = StandingClock()
+        clock.utc_ms -= clock.utc_ms % 4000
+        bench, first_ms = Bench(settings, clock=clock), clock.utc_ms
+        changes = {3000: self.other(settings, bus_toml(meters.port, "house", "pv", period_s=2)), 6000: settings}
+        for ms in range(0, 9000, 1000):
+            if ms in changes:
+                assert sorted(self.adopt(bench, changes[ms])) == ["described house", "described pv"]
+            bench.read_all()
+            slots = [item.readings[0].slot_ms - first_ms for item in bench.handed_over() if isinstance(item, Taken)]
+            due = ms < 3000 or ms == 4000 or ms >= 6000
+            assert slots == ([ms, ms] if due else []), ms
+            clock.utc_ms += 1000
 
     def test_on_another_line_a_meter_says_anew_who_it_is(self, settings: Config) -> None:
         """Also when its role is another one: described once, with what it said."""
