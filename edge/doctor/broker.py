@@ -11,6 +11,8 @@ Rules
 from __future__ import annotations
 
 import datetime as dt
+import errno
+import os
 import select
 import socket
 import ssl
@@ -19,13 +21,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from edge.config import Mqtt
-from edge.doctor.finding import BROKER, OPERATOR, Case, Finding, State, advised, lasts, well
+from edge.doctor.finding import BROKER, OPERATOR, Case, Finding, State, advised, lasts, unseen, well
 from uplink.endpoint import Endpoint, tls_context, unreachable
 from uplink.errors import BrokerUntrusted, IdentityUnusable, NotAdmitted, Unreachable
 
 AREA = "broker"
 _CONNECT_S = 3.0
 _VERDICT_S = 1.0
+_OUR_SETTING = ("set mqtt.", "use the name")
+"""A broker that cannot prove who it is may only be looked for under another name, or judged by another CA."""
+
 _ACL = "what its access list grants cannot be known from here"
 
 
@@ -37,7 +42,9 @@ def check(case: Case) -> Iterator[Finding]:
         return
     for _, words in case.alarms("broker"):
         yield advised(AREA, State.WRONG, "", f"the gateway says: {words}", BROKER, "the broker's log")
-    yield from look(_endpoint(mqtt, case.config.gateway), case.now_ms)
+    for each in look(_endpoint(mqtt, case.config.gateway), case.now_ms):
+        hidden = each.words.endswith(os.strerror(errno.EACCES)) and case.foreign
+        yield unseen(AREA, each.place, each.words) if hidden else each
 
 
 def look(endpoint: Endpoint, now_ms: int) -> Iterator[Finding]:
@@ -87,7 +94,8 @@ def _failed(place: str, error: Unreachable) -> Finding:
     otherwise = "the files that [mqtt] names" if own else "the broker's log"
     if isinstance(error, BrokerUntrusted | NotAdmitted):
         otherwise = "ask whoever runs the broker"
-    return Finding(AREA, State.WRONG, place, str(error), OPERATOR if own else BROKER, notes[0] if notes else otherwise)
+    ours = own or (isinstance(error, BrokerUntrusted) and bool(notes) and notes[0].startswith(_OUR_SETTING))
+    return Finding(AREA, State.WRONG, place, str(error), OPERATOR if ours else BROKER, notes[0] if notes else otherwise)
 
 
 def _endpoint(mqtt: Mqtt, gateway: str) -> Endpoint:

@@ -8,9 +8,11 @@ Rules
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from edge.config import Config
@@ -82,9 +84,24 @@ class Case:
             if key in keys:
                 yield key, words
 
+    @property
+    def foreign(self) -> bool:
+        """Whether this user is neither root nor the gateway's: what this user may not read, the gateway may."""
+        place = Path(f"/proc/{self.told.get('pid')}") if self.running else self.config.spool
+        try:
+            owner = (place if place.exists() else place.parent).stat().st_uid
+        except OSError:
+            return False
+        return os.geteuid() not in (0, owner)
+
     def age_s(self, then_ms: float) -> float:
         """Seconds since then; 0 when that lies in the future."""
         return max(0.0, (self.now_ms - then_ms) / 1000)
+
+
+def unseen(area: str, place: str, words: str) -> Finding:
+    """What another user's doctor has to look at."""
+    return Finding(area, State.WARNING, place, words, OPERATOR, "sudo aigeco doctor: only this user may not look at it")
 
 
 def well(area: str, place: str, words: str) -> Finding:

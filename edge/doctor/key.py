@@ -5,13 +5,14 @@ Signs nothing.
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
 from drivers.table import Problem
-from edge.doctor.finding import OPERATOR, ORGANISATION, Case, Finding, State, lasts, well
+from edge.doctor.finding import OPERATOR, ORGANISATION, Case, Finding, State, lasts, unseen, well
 from edge.doctor.ports import agent_pid
 from edge.environment import check_environment
 from edge.identity import load_identity
@@ -24,7 +25,7 @@ def check(case: Case) -> Iterator[Finding]:
     """Key and certificates of this gateway, for signing and for the broker."""
     config = case.config
     identity, wrong, warnings = load_identity(config)
-    yield from (_of(problem, AREA, OPERATOR) for problem in wrong + warnings)
+    yield from (_of(problem, AREA, OPERATOR, case) for problem in wrong + warnings)
     path = config.base / config.key_uri.removeprefix("file:") if config.key_uri.startswith("file:") else None
     if identity is not None:
         yield well(AREA, config.key_uri, f"signs{_guarded(path)}; the certificate belongs to it")
@@ -34,7 +35,7 @@ def check(case: Case) -> Iterator[Finding]:
     mqtt = config.mqtt
     if mqtt is not None and not mqtt.insecure:
         found = [problem for problem in check_environment(config) if problem.place.startswith("mqtt.")]
-        yield from (_of(problem, AREA, OPERATOR) for problem in found)
+        yield from (_of(problem, AREA, OPERATOR, case) for problem in found)
         if mqtt.certificate is not None and mqtt.certificate != config.certificate:
             yield from _lasting(AREA, "mqtt.certificate", mqtt.certificate, case.now_ms, OPERATOR)
 
@@ -42,7 +43,7 @@ def check(case: Case) -> Iterator[Finding]:
 def check_trust(case: Case) -> Iterator[Finding]:
     """The organisations' roots, without which no receipt counts."""
     found = [problem for problem in check_environment(case.config) if problem.place.startswith("ledger.")]
-    yield from (_of(problem, TRUST, ORGANISATION) for problem in found)
+    yield from (_of(problem, TRUST, ORGANISATION, case) for problem in found)
     for name, path in case.config.organisations.items():
         yield from _lasting(TRUST, name, path, case.now_ms, ORGANISATION)
 
@@ -54,8 +55,10 @@ def judge_owner(path: Path, owner: str, user: str) -> Iterator[Finding]:
         yield Finding(AREA, State.WARNING, str(path), words, OPERATOR, f"chown {user} {path}")
 
 
-def _of(problem: Problem, area: str, move: str) -> Finding:
+def _of(problem: Problem, area: str, move: str, case: Case) -> Finding:
     words = ": ".join(part for part in (problem.value, problem.words) if part)
+    if problem.words.endswith(os.strerror(errno.EACCES)) and case.foreign:
+        return unseen(area, problem.place, words)
     return Finding(area, State.WRONG, problem.place, words, move, problem.advice)
 
 

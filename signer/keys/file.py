@@ -97,7 +97,10 @@ def _read(path: Path) -> bytes:
         problem.add_note("try: aigeco keys create, or give back the file; a new key is a new identity")
         raise problem from None
     except OSError as error:
-        raise keys.KeyProblem(f"{path}: cannot be read: {error.strerror}") from None
+        problem = keys.KeyProblem(f"{path}: cannot be read: {error.strerror}")
+        if isinstance(error, PermissionError):
+            problem.add_note("try: as the account that the file belongs to, which must be the gateway's, or as root")
+        raise problem from None
     if mode & _OTHERS:
         problem = keys.KeyProblem(f"{path}: mode {mode:04o} lets others at the key")
         problem.add_note(f"try: chmod 600 {path}, and ask who may have read it")

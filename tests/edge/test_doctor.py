@@ -19,6 +19,7 @@ import pytest
 
 from drivers.line import SerialEndpoint
 from drivers.reading import Status
+from drivers.table import Problem
 from edge import config, status
 from edge.config import Config, Mqtt
 from edge.doctor import ask, clock, disk, examine, key, meters, ports, receipts, service
@@ -416,8 +417,8 @@ class TestBroker:
         ("plant", "words", "move"),
         [
             (lambda b: {"port": free_port()}, "nothing listens on", BROKER),
-            (lambda b: {"host": "localhost"}, "is for another name", BROKER),
-            (lambda b: {"ca": stranger(b)}, "was not issued by the CA", BROKER),
+            (lambda b: {"host": "localhost"}, "is for another name", OPERATOR),
+            (lambda b: {"ca": stranger(b)}, "was not issued by the CA", OPERATOR),
             (lambda b: {"certificate": b.directory / "gone.pem"}, "cannot be read: No such file", OPERATOR),
         ],
         ids=["nobody", "another name", "another CA", "no certificate"],
@@ -689,3 +690,32 @@ def test_the_simulator_behind_a_line_is_nobody_else(tmp_path: Path) -> None:
         path = simulator.stdout.readline().decode().strip()
         assert ports.look(path, ("", "")).holders == ()
         simulator.stdin.close()  # type: ignore[union-attr]
+
+
+def test_what_this_user_may_not_read_is_not_the_gateways_fault(
+    settings: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = Problem("key.uri", "file:gateway.pem", "gateway.pem: cannot be read: Permission denied", "as its account")
+    seen = case(settings, pid=os.getpid())
+    own = key._of(problem, key.AREA, OPERATOR, seen)
+    assert (own.state, own.advice) == (State.WRONG, "as its account"), "the gateway itself may not read it"
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 65534)
+    other = key._of(problem, key.AREA, OPERATOR, seen)
+    assert (other.state, other.move) == (State.WARNING, OPERATOR)
+    assert other.advice.startswith("sudo aigeco doctor")
+    gone = dataclasses.replace(problem, words="gateway.pem: there is no such key file")
+    assert key._of(gone, key.AREA, OPERATOR, seen).state == State.WRONG
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_key_of_somebody_else_is_no_reason_for_a_new_one(settings: Config) -> None:
+    path = settings.base / "keys/gateway.pem"
+    code = (
+        "import os, pathlib, signer.keys.file\n"
+        f"os.chdir({str(path.parent)!r}); os.setuid(65534)\n"
+        "try: signer.keys.open_key('file:gateway.pem', pathlib.Path('.'))\n"
+        "except signer.keys.KeyProblem as problem: print(problem, problem.__notes__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "cannot be read: Permission denied" in done.stdout, done.stderr
+    assert "as the account that the file belongs to" in done.stdout
