@@ -1,9 +1,11 @@
 """From the spool to a folder that an auditor can verify. Works beside a running agent.
 
-Signs nothing, judges nothing, changes nothing in the spool.
+Signs nothing, judges nothing, changes nothing that is said in the spool.
 
 Rules
 - What was abandoned stays at home: it was said again in the stream that followed, and never left this gateway.
+- A spool of an older format that no agent uses is brought up to date first: a gateway that was taken out of service
+  need not sign anything for that.
 - All of it is one state of the spool: what is stored, settled or pruned while the export runs is not in it.
 """
 
@@ -13,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.database import SpoolTooOld
+from edge.spool import bring_up_to_date
 from edge.spool_read import SpoolReader, Stream
 from signer import bundle
 from signer.trust import Trust
@@ -51,7 +55,11 @@ def export(
         SpoolProblem: the spool cannot be read.
         BundleProblem: the folder cannot be written.
     """
-    reader = SpoolReader.read(spool)
+    try:
+        reader = SpoolReader.read(spool)
+    except SpoolTooOld:
+        bring_up_to_date(spool)
+        reader = SpoolReader.read(spool)
     try:
         return _Export(reader, bundle.Writer(folder), progress).run(trust)
     finally:

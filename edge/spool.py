@@ -342,6 +342,21 @@ class Spool(Outbox):
         db.execute("REPLACE INTO snapshot VALUES (1, ?, ?)", (upto, json.dumps(said)))
 
 
+def bring_up_to_date(path: Path) -> None:
+    """Make a spool of an older format one of today's, and nothing else: no statement, no other name.
+
+    Raises:
+        SpoolProblem: it stays as it is: in use, damaged, or of a newer format.
+    """
+    lock = _lock(path)
+    try:
+        database = Database.write(path, SPOOL)
+        if database is not None:
+            database.close()
+    finally:
+        lock.release()
+
+
 def _write_process(db: Writing, process: Process) -> None:
     values = (process.boot, process.host_boot, process.version, process.ended, process.began, process.matched)
     db.execute("REPLACE INTO process VALUES (1, ?, ?, ?, ?, ?, ?)", values)

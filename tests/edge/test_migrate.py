@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.database import Database, Schema, SpoolFailed, SpoolFull, SpoolTooNew, SpoolTooOld, Writing
+from edge.database import Database, Schema, SpoolBusy, SpoolFailed, SpoolFull, SpoolTooNew, SpoolTooOld, Writing
+from edge.lockfile import Lock
 from edge.schema import SPOOL
 from edge.spool import Spool
 from edge.spool_read import SpoolReader
@@ -98,6 +99,18 @@ class TestOlder:
         with pytest.raises(SpoolTooOld, match="has format 1, this version reads") as caught:
             SpoolReader.read(old)
         assert caught.value.__notes__ == ["try: start the agent of this version: it brings the file up to date"]
+        assert version(old) == 1
+
+    def test_an_export_needs_no_agent(self, old: Path) -> None:
+        """Of a gateway that was taken out of service: its store is brought up to date, and nothing is signed."""
+        assert said_by_its_own_code(old).items() <= exported(old).items()
+        assert version(old) == SPOOL.version
+
+    def test_nor_does_it_touch_what_an_older_agent_uses(self, old: Path) -> None:
+        lock = Lock(Path(f"{old}.lock"))
+        with pytest.raises(SpoolBusy, match="in use by another process"):
+            exported(old)
+        lock.release()
         assert version(old) == 1
 
 
