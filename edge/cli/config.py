@@ -7,6 +7,7 @@ Rules
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import click
 
 from edge.cli import where
 from edge.cli.exits import Exit, Refused
-from edge.cli.table import some
+from edge.cli.table import fit, some
 
 if TYPE_CHECKING:
     from drivers.table import Problem
@@ -155,7 +156,7 @@ def _tell(
     _say_problems(problems, warnings)
     for each in loads:
         name = "" if each.bus in each.words else f"{each.bus}: "
-        print(f"{name}the plan {each.words} ({each.share * 100:.1f} % busy)")
+        print(fit(f"{name}the plan {each.words} ({each.share * 100:.1f} % busy)", sys.stdout))
     print(f"{path}: {some(len(problems), 'error') if problems else 'ok'}{_and(warnings)}")
     return code
 
@@ -163,9 +164,9 @@ def _tell(
 def _say_problems(problems: Sequence[Problem], warnings: Sequence[Problem]) -> None:
     for kind, several in (("error", problems), ("warning", warnings)):
         for problem in several:
-            print(f"{kind}: {problem}")
+            print(fit(f"{kind}: {problem}", sys.stdout))
             if problem.advice:
-                print(f"  try: {problem.advice}")
+                print(fit(f"  try: {problem.advice}", sys.stdout))
 
 
 def _entry(problem: Problem) -> dict[str, str]:

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from enum import IntEnum
 
+from edge.cli.table import fit
+
 
 class Exit(IntEnum):
     """Exit codes; the words are those of ``aigeco --help`` and docs/commands.md."""
@@ -103,4 +105,4 @@ def lines_of(error: BaseException) -> Iterator[str]:
 def say(error: BaseException) -> None:
     """Print a known error on standard error."""
     for line in lines_of(error):
-        print(line, file=sys.stderr)
+        print(fit(line, sys.stderr), file=sys.stderr)

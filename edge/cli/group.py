@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from edge.cli.exits import lines_of
+from edge.cli.exits import say
 
 UNREAD = 141
 """The exit code of a command that was ended because nobody reads its output, as the shell has it (128 + SIGPIPE)."""
@@ -89,7 +89,7 @@ class Commands(click.Group):
             code = self.endings.code_of(error)
             if code is None:
                 raise
-            print("\n".join(lines_of(error)), file=sys.stderr)
+            say(error)
             sys.exit(code)
         _flush()
         sys.exit(outcome if isinstance(outcome, int) else 0)

@@ -8,6 +8,7 @@ Rules
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -203,7 +204,7 @@ def _show(view: View, now_ms: int) -> None:
     for organisation, each in view.receipts.items():
         print(f"receipts: {organisation} {each.receipts:,}, up to seq {each.upto:,}")
     for alarm in view.alarms:
-        print(f"alarm: {alarm.words}")
+        print(table.fit(f"alarm: {alarm.words}", sys.stdout))
         print(f"  whose move: {alarm.whose_move}")
     if not view.alarms:
         print("no alarms")

@@ -2,14 +2,18 @@
 
 Rules
 - Without a terminal: plain text, the same on every machine, never wrapped, no colours.
-- With a terminal: the same cells through rich, which is imported only then.
+- With a terminal: the same cells, the headings bold; a figure that is cut off misleads, so a row is never cut.
 - Numbers are grouped by thousands with commas, a decimal point stays a point.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
+from typing import TextIO
 
 _GAP = "  "  # between two columns
 
@@ -52,10 +56,8 @@ def show(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
     kept = [column for column in range(len(headings)) if any(row[column] for row in rows)]
     headings = [headings[column] for column in kept]
     lines = aligned(headings, [[row[column] for column in kept] for row in rows], right)
-    if sys.stdout.isatty():
-        _rich(lines)
-    else:
-        print("\n".join(plain(lines)))
+    heading, *shown = plain(lines)
+    print("\n".join([_bold(heading) if sys.stdout.isatty() else heading, *shown]))
 
 
 def plain(lines: Sequence[Sequence[str]]) -> list[str]:
@@ -75,19 +77,15 @@ def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Seque
     ]
 
 
-def _rich(lines: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _bold(words: str) -> str:
+    return words if "NO_COLOR" in os.environ else f"\x1b[1m{words}\x1b[0m"
 
-    headings, *rows = lines
-    table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
-    for heading in headings:
-        table.add_column(Text(heading), no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console(highlight=False)
-    # A figure that is cut off misleads: on a narrow terminal the line runs over its edge instead.
-    needed = sum(len(cell) + len(_GAP) for cell in headings)
-    console.width = max(console.width, needed)
-    console.print(table)
+
+def fit(words: str, stream: TextIO) -> str:
+    """A line as it is; on a terminal, broken between words, its further lines under its text."""
+    if not stream.isatty():
+        return words
+    indent = " " * (len(words) - len(words.lstrip()) + 2)
+    wide = max(20, shutil.get_terminal_size().columns)
+    lines = textwrap.wrap(words, wide, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([words[: len(indent) - 2] + lines[0].lstrip(), *lines[1:]]) if lines else words

@@ -1,9 +1,11 @@
 """Numbers and tables as a person reads them."""
 
 import contextlib
+import io
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.cli.table import age, aligned, grouped, on_the_point, plain
+from edge.cli.table import age, aligned, fit, grouped, on_the_point, plain
 
 
 @pytest.mark.parametrize(
@@ -83,3 +85,20 @@ def test_a_terminal_gets_the_same_cells(columns: int) -> None:
     assert b"\x1b[1m" in seen
     lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", seen.decode()).splitlines()]
     assert lines == plain_text.splitlines()
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@given(st.text("ab c/-", min_size=1, max_size=300), st.sampled_from(["", "  "]))
+def test_a_line_fits_a_terminal_and_is_left_alone_elsewhere(words: str, indent: str) -> None:
+    line = indent + words.strip()
+    assert fit(line, io.StringIO()) == line
+    first, *more = fit(line, _Terminal()).split("\n")
+    assert " ".join([first, *more]).split() == line.split()
+    assert first.startswith(indent)
+    assert all(each.startswith(indent + "  ") for each in more)
+    wide = max(20, shutil.get_terminal_size().columns)
+    assert all(len(each) <= wide or " " not in each.strip() for each in [first, *more]), "only a long word is wider"
