@@ -20,7 +20,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from edge.database import SpoolProblem
 from edge.spool import Spool
@@ -29,9 +29,10 @@ from edge.writer import NewStream
 from signer import batch as batches
 from signer.batch import Batch
 from signer.chain import Head
-from signer.dialogue import Hello, LedgerHead, RefusalReason
+from signer.dialogue import Hello, LedgerHead, Refusal, RefusalReason
 from signer.receipt import Receipt
 from uplink.delivery import Refused, Uplink
+from uplink.delivery import words_of as words_of_refusals
 from uplink.errors import TooLarge, Unreachable
 
 FIRST_TIMEOUT_S, LONGEST_TIMEOUT_S = 15.0, 300.0
@@ -224,7 +225,7 @@ class Sender:
     def _refused(self, batch: Batch, refused: Refused) -> float:
         """Keep what is good, and ask the ledgers for their signed heads unless they are only busy."""
         self._spool.keep(refused.receipts)
-        advice = next((_ADVICE[refusal.reason] for _, refusal in refused.refusals if refusal.reason in _ADVICE), "")
+        advice = _advice(refused.refusals)
         # An organisation's words may hold a time or a count that changes with every attempt.
         news = str([(organisation, refusal.reason) for organisation, refusal in refused.refusals])
         self._state.alarms.raise_("ledger", f"{refused}{advice}", news)
@@ -258,12 +259,20 @@ class Sender:
         strangers = [said for said in heads if not self._is_ours(said)]
         if strangers:
             return self._leave(head, max(strangers, key=lambda said: said.seq or 0))
+        refusals = uplink.refusals()
         if len(heads) < self._k:
             words = f"{len(heads)} of {self._organisations} organisations said where their ledgers stand"
-            self._state.alarms.raise_("ledger", words + _who(heads) + _ASK)
-            self._say(words)
+            if refusals:
+                said = f"{words}{_who(heads)}; {words_of_refusals(refusals)}"
+                self._state.alarms.raise_("ledger", said + (_advice(refusals) or _ASK))
+                self._say(words_of_refusals(refusals))
+            else:
+                self._state.alarms.raise_("ledger", words + _who(heads) + _ASK)
+                self._say(words)
             return self._pause()
         self._follow(head, heads)
+        if refusals:
+            self._state.alarms.note(f"ledger: {words_of_refusals(refusals)}{_advice(refusals)}")
         return 0.0
 
     def _is_ours(self, said: LedgerHead) -> bool:
@@ -335,6 +344,11 @@ class Sender:
 
     def _say(self, words: str) -> None:
         self._state.sending = words
+
+
+def _advice(refusals: Iterable[tuple[str, Refusal]]) -> str:
+    """What to try, by the first reason that anybody can do something about."""
+    return next((_ADVICE[refusal.reason] for _, refusal in refusals if refusal.reason in _ADVICE), "")
 
 
 def _few(receipts: tuple[Receipt, ...], k: int) -> str:

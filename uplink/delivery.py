@@ -14,7 +14,7 @@ Rules
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -44,10 +44,14 @@ class Refused(Exception):
     """
 
     def __init__(self, refusals: tuple[tuple[str, Refusal], ...], receipts: tuple[Receipt, ...]) -> None:
-        words = "; ".join(f"{name}: {refusal.words or f'reason {refusal.reason}'}" for name, refusal in refusals)
-        super().__init__(f"the batch is refused: {words}")
+        super().__init__(f"the batch is refused: {words_of(refusals)}")
         self.refusals = refusals
         self.receipts = receipts
+
+
+def words_of(refusals: Iterable[tuple[str, Refusal]]) -> str:
+    """Who refuses, and why."""
+    return "; ".join(f"{name}: {refusal.words or f'reason {refusal.reason}'}" for name, refusal in refusals)
 
 
 class Uplink(Protocol):
@@ -67,6 +71,9 @@ class Uplink(Protocol):
         Raises:
             Unreachable: the hello could not be sent, or the line broke.
         """
+
+    def refusals(self) -> tuple[tuple[str, Refusal], ...]:
+        """(organisation, refusal) of those that would not answer the last hello."""
 
     def late(self) -> tuple[Receipt, ...]:
         """Good receipts, for other batches than the last one delivered, that came in the meantime.
@@ -175,9 +182,16 @@ class MqttUplink:
         deadline = time.monotonic() + timeout_s
         self._collector.ask(hello)
         self._send(topics.hello(self._gateway), hello.encode(), hello.nonce, topics.HELLO_TYPE, deadline)
-        while len(self._collector.heads) < len(self._organisations) and self._step(deadline - time.monotonic()):
-            pass
-        return tuple(self._collector.heads.values())
+        collected = self._collector
+        while len(collected.heads.keys() | collected.strangers.keys()) < len(self._organisations):
+            if not self._step(deadline - time.monotonic()):
+                break
+        return tuple(collected.heads.values())
+
+    def refusals(self) -> tuple[tuple[str, Refusal], ...]:
+        """Who would not answer the last hello; see :class:`Uplink`."""
+        collected = self._collector
+        return tuple(sorted((name, said) for name, said in collected.strangers.items() if name not in collected.heads))
 
     def late(self) -> tuple[Receipt, ...]:
         """Good receipts for earlier batches; see :class:`Uplink`."""

@@ -62,6 +62,7 @@ class Collector:
         receipts: organisation -> good receipt of the batch in flight.
         refusals: organisation -> refusal of the batch in flight.
         heads: organisation -> good answer to the hello in flight.
+        strangers: organisation -> its refusal of the hello in flight.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Collector:
         self.receipts: dict[str, Receipt] = {}
         self.refusals: dict[str, Refusal] = {}
         self.heads: dict[str, LedgerHead] = {}
+        self.strangers: dict[str, Refusal] = {}
 
     def begin(self, batch: Committed) -> None:
         """A batch is sent. What came for it still counts when it is sent again, unless it was finished in between."""
@@ -114,6 +116,7 @@ class Collector:
         """A hello is sent."""
         self._hello = hello
         self.heads = {}
+        self.strangers = {}
 
     def late(self) -> tuple[Receipt, ...]:
         """Good receipts for other batches than the one in flight, since the last call."""
@@ -204,7 +207,7 @@ class Collector:
         if self._in_flight and refusal.root == self._in_flight.root:
             self.refusals[organisation] = refusal
         elif self._hello and correlation == self._hello.nonce:
-            self._tell_once(f"{organisation} does not say where its ledger stands: {refusal.words or refusal.reason}")
+            self.strangers[organisation] = refusal
 
     def _take_head(self, organisation: str, payload: bytes, correlation: bytes) -> None:
         if self._hello is None or correlation != self._hello.nonce:

@@ -32,7 +32,7 @@ from ledger.rules import Gateway, Refused
 from ledger.rules import Stream as LedgerStream
 from signer import batch as batches
 from signer.batch import Batch
-from signer.dialogue import Hello, LedgerHead, Refusal, check_head, issue_head
+from signer.dialogue import Hello, LedgerHead, Refusal, RefusalReason, check_head, issue_head
 from signer.keys.file import FileKey
 from signer.receipt import Receipt, check
 from signer.trust import Trust
@@ -188,6 +188,7 @@ class DirectUplink:
     away: bool = False
     sent: list[tuple[bytes, int, int, bytes]] = field(default_factory=list)
     hellos: list[Hello] = field(default_factory=list)
+    strangers: list[tuple[str, Refusal]] = field(default_factory=list)
     before: Callable[[], None] = lambda: None
 
     def deliver(self, batch: Batch, timeout_s: float) -> tuple[Receipt, ...]:
@@ -213,9 +214,15 @@ class DirectUplink:
     def heads(self, hello: Hello, timeout_s: float) -> tuple[LedgerHead, ...]:
         self._line()
         self.hellos.append(hello)
+        self.strangers.clear()
         found = []
         for name, organisation in self.ledgers.organisations.items():
             if organisation.deaf:
+                continue
+            if organisation.ledger.position(self.ledgers.gateway, hello.stream)[0] is None:
+                words = f"gateway {self.ledgers.gateway} is not registered"
+                refusal = Refusal(RefusalReason.UNKNOWN_GATEWAY, hello.stream, bytes(32), words=words)
+                self.strangers.append((name, refusal))
                 continue
             stream = organisation.stream(hello.stream)
             seq, sid = (stream.seq, stream.head) if stream else (None, None)
@@ -224,6 +231,9 @@ class DirectUplink:
             data = issue_head(issuer.key, issuer.certificates, name, self.ledgers.gateway, now_s, hello, seq, sid)
             found.append(check_head(data, self.ledgers.gateway, hello, self.trust))
         return tuple(found)
+
+    def refusals(self) -> tuple[tuple[str, Refusal], ...]:
+        return tuple(self.strangers)
 
     def late(self) -> tuple[Receipt, ...]:
         return ()

@@ -354,9 +354,12 @@ class TestRefusals:
         for organisation in site.ledgers.organisations.values():
             organisation.ledger.file._sql.execute("DELETE FROM gateways")
         site.measure(0, 1)
-        site.turns(1)
         assert site.turns(1)[0] > 0
-        assert "the batch is refused" in site.state.alarms.all()[0]
+        (alarm,) = site.state.alarms.all()
+        assert alarm.startswith("ledger: 0 of 2 organisations said where their ledgers stand; Org1MSP: gateway home-1")
+        assert "Org2MSP: gateway home-1 is not registered" in alarm
+        assert "try: have each organisation register this gateway" in alarm
+        assert site.state.sending.startswith("Org1MSP: gateway home-1 is not registered")
         assert site.spool.counts().committed == 0
         site.ledgers.close()
         site.ledgers = open_ledgers(tmp_path)

@@ -168,12 +168,17 @@ def test_a_finished_batch_that_is_sent_again_is_answered_again(desk: Desk) -> No
     assert not desk.alarms
 
 
-def test_a_refused_hello_is_told_once(desk: Desk) -> None:
+def test_a_refused_hello_is_kept_until_the_next(desk: Desk) -> None:
     for nonce in (bytes(16), bytes([1]) * 16):
         desk.collector.ask(Hello(desk.batches[1].stream, 5, desk.batches[1].head, nonce))
         said = Refusal(RefusalReason.UNKNOWN_GATEWAY, desk.batches[1].stream, bytes(32), words="not registered")
+        assert not desk.collector.strangers
         desk.collector.take(topics.Topic("alpha", "refusal", "Org1MSP"), said.encode(), nonce)
-    assert desk.alarm() == "Org1MSP does not say where its ledger stands: not registered"
+        assert desk.collector.strangers == {"Org1MSP": said}
+    late = Refusal(RefusalReason.UNKNOWN_GATEWAY, desk.batches[1].stream, bytes(32), words="late")
+    desk.collector.take(topics.Topic("alpha", "refusal", "Org1MSP"), late.encode(), bytes(16))
+    assert desk.collector.strangers == {"Org1MSP": said}, "the answer to an earlier start decides nothing"
+    assert not desk.alarms
 
 
 def test_blocks_do_not_go_back_for_batches_sent_later(desk: Desk) -> None:
