@@ -14,7 +14,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ _COUNTS = (
 @click.command("doctor", short_help="Look at everything that can be wrong, and say whose move it is.")
 @where.option
 @click.option("--probe", is_flag=True, help="Ask every meter once; only while the gateway does not run.")
-@click.option("--all", "everything", is_flag=True, help="Show what is well one by one, and every meter's line.")
+@click.option("--all", "everything", is_flag=True, help="Show each place and what is well, one by one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(config_path: Path | None, probe: bool, everything: bool, as_json: bool) -> int:
     """Look at service, ports, lines, meters, clock, disk, key, broker and receipts; say what is wrong and what to try.
@@ -108,15 +108,27 @@ def lines(
     for state in ("wrong", "warning"):
         if count[state]:
             yield ""
-            yield from (line for each in findings if each.state == state for line in _finding(each, coloured))
+            bad = [each for each in findings if each.state == state]
+            shown = bad if everything else _together(bad)
+            yield from (line for each in shown for line in _finding(each, coloured))
     good = [each for each in findings if each.state == "ok"]
     if good:
         yield ""
-        shown = good if everything else _in_short(good, any(count.values()))
-        yield from (line for each in shown for line in _finding(each, coloured))
+        well_shown = good if everything else _in_short(good, any(count.values()))
+        yield from (line for each in well_shown for line in _finding(each, coloured))
     if meters := _counted(case):
         yield ""
         yield from histogram(meters, by_line=not everything)
+
+
+def _together(bad: Sequence[Finding]) -> Iterator[Finding]:
+    """What is the same at several places, once: the first two of them and how many more there are."""
+    places: dict[Finding, list[str]] = {}
+    for each in bad:
+        places.setdefault(replace(each, place=""), []).append(each.place)
+    for each, names in places.items():
+        more = [f"{len(names) - 2} more"] if len(names) > 3 else names[2:]
+        yield replace(each, place=", ".join([*names[:2], *more]))
 
 
 def _in_short(good: Sequence[Finding], others: bool) -> Iterator[Finding]:

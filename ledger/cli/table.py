@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-# Enough of a digest to tell it from another; --json has all of it.
-_SHORT = 16
+# Enough of a digest to tell it from another, and three of them in a row fit 80 columns; --json has all of it.
+_SHORT = 12
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
@@ -14,9 +14,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) ->
     from rich.console import Console
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left")
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        made.add_column(column)
+        made.add_column(column, no_wrap=True)
     for row in rows:
         made.add_row(*(_shown(row[column]) for column in columns))
     Console().print(made)

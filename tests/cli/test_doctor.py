@@ -183,6 +183,18 @@ def test_long_words_are_wrapped_and_a_terminal_has_colours(site: Any) -> None:
     assert list(doctor.lines(case, [*found, *good], 1.0, False))[-1] == "ok      meters (3), disk; --all shows them"
 
 
+def test_the_same_at_many_places_is_said_once(site: Any) -> None:
+    from edge import config
+
+    case = Case(config.load(site.config), {}, True, 0)
+    found = [Finding("meters", State.WARNING, name, "was not read yet", "somebody", "wait") for name in "abcdefg"]
+    found.append(Finding("meters", State.WARNING, "h", "is not plausible", "somebody", "wait"))
+    short = [line for line in doctor.lines(case, found, 1.0, False) if line.startswith("warning")]
+    assert short == ["warning meters: a, b, 5 more: was not read yet", "warning meters: h: is not plausible"]
+    every = [line for line in doctor.lines(case, found, 1.0, False, everything=True) if line.startswith("warning")]
+    assert len(every) == 8
+
+
 def test_it_is_not_slow(python: Any, site: Any, evidence: Any) -> None:
     code = f"from edge.cli.main import cli; cli(['doctor', '--config', {str(site.config)!r}])"
     began_s = time.monotonic()
