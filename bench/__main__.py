@@ -8,7 +8,7 @@ import click
 
 from bench import machine
 
-SCRIPTS = ("sign", "decode", "store", "agent", "backlog", "start", "faults", "adversary")
+SCRIPTS = ("sign", "decode", "store", "agent", "backlog", "start", "bus", "faults", "adversary")
 
 
 class _Scripts(click.Group):

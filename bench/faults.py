@@ -73,18 +73,19 @@ def table(run: Run, scenarios: Sequence[Scenario]) -> Table:
     rows = []
     for scenario in scenarios:
         for number, figure in enumerate(scenario.judge(run)):
-            rows.append((scenario.complaint if not number else "", *_cells(figure)))
+            rows.append((scenario.name if not number else "", *_cells(figure)))
     report = run.evidence.report
     slots = report["slots"].values()
-    words = f"evidence verified: {report['statements']:,} statements, {sum(each['expected'] for each in slots):,} slots"
+    verified = f"{report['statements']:,} statements verified, {sum(each['expected'] for each in slots):,} slots"
     missing = sum(each["missing"] for each in slots)
     wrong = len(report["failures"]) + missing
     holds = Figure("failures, and slots not accounted for", str(wrong), "0", report["ok"] and not wrong)
-    rows.append((words, *_cells(holds)))
+    rows.append(("evidence", *_cells(holds)))
     return Table(
         f"Every complaint at the same time for {run.seconds:.0f} s: one aigeco run, a slot a second",
         ("complaint", "figure", "here", "goal"),
         tuple(rows),
+        (*(f"{scenario.name}: {scenario.complaint}" for scenario in scenarios), f"evidence: {verified}"),
     )
 
 

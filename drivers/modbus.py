@@ -219,6 +219,9 @@ class Wire:
             while frame := self._whole_frame(buffer):
                 buffer = buffer[len(frame) :]
                 if frame.startswith(number):
+                    # What follows must be a frame as well: after an answer that was cut short it is not, and the
+                    # answer's last words were the next one's head.
+                    self._whole_frame(buffer)
                     self._rest = buffer
                     return self._checked(exchange, frame[6], frame[7], frame[8:])
                 self.strays += 1

@@ -17,6 +17,7 @@ COLUMNS = {
     "agent": ("agent is times",),
     "backlog": ("peer us",),
     "start": ("median s",),
+    "bus": ("cpu us a request", "times fewer", "s to the first", "resident MB"),
     "adversary": ("planted", "wrong values"),
     "faults": ("complaint", "wrong values accepted"),
 }

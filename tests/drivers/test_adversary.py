@@ -34,6 +34,7 @@ def test_of_a_hundred_thousand_wrong_answers_none_is_believed(framing: str) -> N
 @pytest.mark.parametrize("framing", FRAMINGS)
 @given(moves=MOVES)
 @example(moves=[Move("twice", 6)])
+@example(moves=[*[Move("good")] * 2, Move("late twice", 255), *[Move("good")] * 5, Move("cut", 112)])
 @example(moves=[Move("good"), Move("late", 60), Move("late", 60), Move("good")])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_sequence_of_moves_makes_a_wrong_value(framing: str, moves: list[Move]) -> None:
