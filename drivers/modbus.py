@@ -8,7 +8,8 @@ Rules
   transaction, in RTU framing the checksum. Anything else is no answer.
 - In RTU framing what lies in the receive buffer is discarded before a request, and a serial line gets 3.5 characters of
   silence. RTU has no transaction number: a late answer of the same unit and length cannot be told from the right one
-  here; `drivers.bus` sees to it that none can be under way.
+  here; `drivers.bus` sees to it that none can be under way. Nor can another master's answer, but its request gives it
+  away when that was heard too.
 - A silent device never closes the line; an error of the line does, and so does a TCP stream that lost its framing.
 - All time is the monotonic clock's. Not for use by two threads at once.
 """
@@ -258,10 +259,19 @@ class Wire:
                 while at >= 0:
                     frame = buffer[at : at + size]
                     if len(frame) == size and _intact(frame):
-                        self.strays += at > 0
+                        if at:
+                            self.strays += 1
+                            self._alone(exchange, buffer[:at])
                         return self._checked(exchange, frame[0], frame[1], frame[2:-2])
                     at = buffer.rfind(head, 0, at + len(head) - 1)
         return self._explain(exchange, buffer)
+
+    def _alone(self, exchange: _Exchange, before: bytes) -> None:
+        """Refuses an answer before which another master's request was heard: it may be the answer to that one."""
+        for at in range(len(before) - 7):
+            request = before[at : at + 8]
+            if request[1] in _REQUESTS and request != exchange.frame and _intact(request):
+                raise WrongAnswer(f"{self.endpoint}: another master asks unit {request[0]} on this line ({exchange})")
 
     def _checked(self, exchange: _Exchange, unit: int, function: int, data: bytes) -> bytes:
         """The words of an answer whose frame is sound."""

@@ -27,6 +27,7 @@ from typing import Any
 
 from drivers.table import Table, closest
 from hw_sim import frames
+from hw_sim.spoil import SPOILERS, Wrecked
 
 KINDS: Mapping[str, str] = {
     "silent": "does not answer",
@@ -43,6 +44,14 @@ KINDS: Mapping[str, str] = {
     "truncated": "stops after `bytes` bytes of its answer",
     "garbage": "sends `bytes` bytes of noise instead of its answer",
     "echo": "the request comes back before the answer, as from an RS-485 adapter that hears itself",
+    "noise_before": "`bytes` bytes of noise before the answer",
+    "noise_inside": "a burst of noise turns `bytes` bytes of the answer into others",
+    "noise_after": "`bytes` bytes of noise after the answer",
+    "twin": "a second unit with the same unit id answers other words at the same time",
+    "second_master": "another master asks the same unit for other registers; its answer comes first",
+    "shifted": "answers with the registers one address further, as after a numbering from 1",
+    "hasty": "asked sooner than `seconds` after its last answer, it starts anew and is away for 20 times as long",
+    "one_client": "a second connection is closed at once (TCP)",
 }
 """Kind -> what it does."""
 
@@ -52,9 +61,12 @@ _PARAMETERS = {
     "exception": ("code",),
     "truncated": ("bytes",),
     "garbage": ("bytes",),
+    "noise_before": ("bytes",),
+    "noise_inside": ("bytes",),
+    "noise_after": ("bytes",),
+    "hasty": ("seconds",),
 }
 _SILENT = ("silent", "dead")
-_BYTES = ("bad_crc", "truncated", "garbage", "echo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +79,10 @@ class Fault:
         from_s, until_s: seconds since the start between which it is on.
         every: it strikes every nth request only, counted per station.
         probability: 0..1, whether it strikes a request that is its turn.
-        seconds: of ``late``.
+        seconds: of ``late`` and ``hasty``.
         code: of ``exception``.
         registers: of ``wrong_length``.
-        size: of ``truncated`` and ``garbage``, in bytes (``bytes`` in the file).
+        size: of ``truncated``, ``garbage`` and noise, in bytes (``bytes`` in the file).
     """
 
     kind: str
@@ -92,7 +104,7 @@ class Fault:
     @property
     def spoils_bytes(self) -> bool:
         """Whether it works on the finished frame: :meth:`spoil`."""
-        return self.kind in _BYTES
+        return self.kind in SPOILERS
 
     @property
     def delay_s(self) -> float:
@@ -120,17 +132,13 @@ class Fault:
 
     def spoil(self, frame: bytes, request: bytes, framing: frames.Framing, chance: random.Random) -> bytes:
         """The bytes on the wire in place of the frame that should be there."""
-        if self.kind == "bad_crc":
-            # On TCP there is no CRC; bytes 2 and 3 are the protocol id, which must be 0.
-            position = -1 if framing is frames.RTU else 3
-            spoilt = bytearray(frame)
-            spoilt[position] ^= 0x5A
-            return bytes(spoilt)
-        if self.kind == "truncated":
-            return frame[: self.size]
-        if self.kind == "garbage":
-            return bytes(int(chance.random() * 256) for _ in range(self.size))
-        return request + frame
+        return SPOILERS[self.kind](Wrecked(frame, request, framing, self.size, chance))
+
+    def asks_for(self, pdu: bytes) -> bytes:
+        """What the device takes the request for."""
+        if self.kind != "shifted" or len(pdu) != 5:
+            return pdu
+        return pdu[:1] + (int.from_bytes(pdu[1:3], "big") + 1 & 0xFFFF).to_bytes(2, "big") + pdu[3:]
 
 
 def _wrong_unit(_fault: Fault, answer: frames.Adu, _request: frames.Adu) -> frames.Adu:

@@ -10,6 +10,7 @@ Rules
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from hw_sim import frames
 
 # Application Protocol 6.3 and 6.4: one answer holds at most 125 registers.
 _MOST_REGISTERS = 125
+# A meter that starts anew is away for some seconds when a fraction of one was too soon.
+_STARTS_IN = 20
 
 
 class Refused(Exception):
@@ -78,7 +81,8 @@ class Station:
         self._faults = tuple(fault for fault in faults if fault.meter in ("*", name))
         self._random = random.Random(f"{seed}/{name}/faults")
         self._start_s: float | None = None
-        self._free_s = 0.0
+        self._free_s = -math.inf
+        self._away_until_s = -math.inf
 
     def begin(self, now_s: float) -> None:
         """Start the timeline of the faults."""
@@ -86,15 +90,19 @@ class Station:
 
     def is_dead(self, now_s: float) -> bool:
         """Whether the device is off: it neither answers nor accepts connections."""
+        return self.has("dead", now_s)
+
+    def has(self, kind: str, now_s: float) -> bool:
+        """Whether a fault of that kind is on."""
         elapsed = self._elapsed(now_s)
-        return any(fault.kind == "dead" and fault.is_on(elapsed) for fault in self._faults)
+        return any(fault.kind == kind and fault.is_on(elapsed) for fault in self._faults)
 
     def answer(self, request: frames.Adu, now_s: float) -> Reply | None:
         """What the unit does about a request that is complete at ``now_s``; None: it stays silent."""
         self.counters["requests"] += 1
         self.last_s = now_s
         struck = self._struck(now_s) if self._faults else ()
-        if any(fault.silences for fault in struck):
+        if any(fault.silences for fault in struck) or self._is_away(struck, now_s):
             self.counters["unanswered"] += 1
             return None
         at_s, delay_s = now_s, self._latency_s
@@ -103,11 +111,21 @@ class Station:
             delay_s += fault.delay_s
         # The device works through its requests in order, so what is late delays what comes after it.
         self._free_s = start_s = max(now_s, self._free_s) + delay_s
-        adu = frames.Adu(request.unit, self._respond(request.pdu, at_s), request.transaction)
+        pdu = request.pdu
+        for fault in struck:
+            pdu = fault.asks_for(pdu)
+        adu = frames.Adu(request.unit, self._respond(pdu, at_s), request.transaction)
         for fault in struck:
             adu = fault.change(adu, request)
         self.counters["exceptions" if adu.pdu[0] & 0x80 else "answers"] += 1
         return Reply(start_s, adu, tuple(fault for fault in struck if fault.spoils_bytes))
+
+    def _is_away(self, struck: Sequence[fault_rules.Fault], now_s: float) -> bool:
+        """Whether it starts anew because it was asked too soon."""
+        for fault in struck:
+            if fault.kind == "hasty" and now_s >= self._away_until_s and now_s - self._free_s < fault.seconds:
+                self._away_until_s = now_s + _STARTS_IN * fault.seconds
+        return now_s < self._away_until_s
 
     def _struck(self, now_s: float) -> tuple[fault_rules.Fault, ...]:
         elapsed, number = self._elapsed(now_s), self.counters["requests"]

@@ -89,7 +89,9 @@ class TcpPort(Port):
         except OSError:  # the client has gone again
             return
         self.counters["connections"] += 1
-        if self.is_dead(self._loop.monotonic()):
+        now_s = self._loop.monotonic()
+        taken = bool(self._clients) and any(station.has("one_client", now_s) for station in self.stations)
+        if taken or self.is_dead(now_s):
             connection.close()
             return
         connection.setblocking(False)

@@ -121,9 +121,9 @@ def test_a_unit_that_allows_less_than_its_model_is_read_in_smaller_pieces() -> N
 
 RTU = (
     *("silent", "wrong_unit", "wrong_function", "wrong_length", "bad_crc"),
-    *("exception", "truncated", "garbage", "dead"),
+    *("exception", "truncated", "garbage", "dead", "noise_inside", "twin", "second_master"),
 )
-TCP = ("wrong_unit", "wrong_length", "wrong_transaction", "bad_crc", "exception", "dead")
+TCP = ("wrong_unit", "wrong_length", "wrong_transaction", "bad_crc", "exception", "dead", "noise_inside", "twin")
 WRONG = [("rtu", kind) for kind in RTU] + [("tcp", kind) for kind in TCP]
 
 
@@ -134,3 +134,24 @@ def test_a_wrong_answer_never_becomes_a_value(framing: str, kind: str) -> None:
         (reading,) = one.read("meter", 0)
     assert reading.status is not None
     assert reading.values == ()
+
+
+ON_A_LINE = ("echo", "noise_before", "noise_inside", "noise_after", "twin", "second_master", "bad_crc", "truncated")
+
+
+@pytest.mark.parametrize("kind", ON_A_LINE)
+def test_what_is_read_on_a_bad_line_is_right_or_nothing(kind: str, tmp_path: Path) -> None:
+    """Every second request is struck: what the bus takes is what the meter showed, and never anything else."""
+    device = Device("meter", load("schneider_iem3155_iem3255"), 1, "home", "grid", latency_ms=1)
+    line = Line("line", None, "rtu", tmp_path / "tty", LineTiming(BAUD), (device,))
+    fault = Fault(kind, every=2, size=5)
+    good = 0
+    with bus(line, [fault]) as (running, one):
+        for slot in range(6):
+            (reading,) = one.read("meter", slot * 1000)
+            if reading.status is None:
+                assert_good((reading,), running, "meter")
+                good += 1
+    assert running.devices[0].station.counters[f"fault {kind}"] > 0
+    if kind in ("echo", "noise_before", "noise_after"):  # a sound answer is in there
+        assert good == 6

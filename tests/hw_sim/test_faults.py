@@ -54,6 +54,21 @@ SEEN: dict[str, tuple[Fault, Callable[[bytes], bool]]] = {
     "truncated": (Fault("truncated", size=5), lambda answer: answer == GOOD[:5]),
     "garbage": (Fault("garbage", size=7), lambda answer: len(answer) == 7 and answer != GOOD[:7]),
     "echo": (Fault("echo"), lambda answer: answer == REQUEST + GOOD),
+    "noise_before": (Fault("noise_before", size=6), lambda answer: len(answer) == len(GOOD) + 6 and answer[6:] == GOOD),
+    "noise_inside": (Fault("noise_inside", size=2), lambda answer: len(answer) == len(GOOD) and answer != GOOD),
+    "noise_after": (Fault("noise_after", size=6), lambda answer: len(answer) == len(GOOD) + 6 and answer[:-6] == GOOD),
+    "twin": (Fault("twin"), lambda answer: len(answer) in range(len(GOOD), len(GOOD) + 4) and answer != GOOD),
+    "second_master": (
+        Fault("second_master"),
+        lambda answer: (
+            answer.startswith(rtu(1, read_pdu(16 + 256, 2)))
+            and frames.rtu_frame(answer[8 : 8 + len(GOOD)]) is not None
+            and answer[8 + len(GOOD) :] == GOOD
+        ),
+    ),
+    "shifted": (Fault("shifted"), lambda answer: answer == rtu(1, answer_pdu(words(17, 2)))),
+    "hasty": (Fault("hasty"), lambda answer: answer == GOOD),  # the first request is not too soon; see below
+    "one_client": (Fault("one_client"), lambda answer: answer == GOOD),  # the first client; see below
 }
 
 
@@ -127,6 +142,38 @@ def test_a_frozen_meter_shows_the_instant_at_which_it_froze() -> None:
     station.begin(0.0)
     shown = [int.from_bytes((ask(station, at) or b"")[2:]) for at in (5.0, 9.999, 12.0, 19.0, 20.0)]
     assert shown == [5000, 9999, 10000, 10000, 20000]
+
+
+def test_a_hasty_meter_starts_anew_when_it_is_asked_too_soon() -> None:
+    station = Station("one", 1, Ramp(), faults=[Fault("hasty", seconds=0.1, until_s=30)])
+    station.begin(0.0)
+    asked = (0.0, 0.2, 0.25, 1.0, 2.2, 2.3, 2.5, 40.0, 40.01)
+    assert [ask(station, at) is None for at in asked] == [
+        *(False, False, True, True, True, False, False, False, False),
+    ]
+
+
+def test_a_device_with_one_client_closes_the_second() -> None:
+    wire = Wire()
+    port = wire.tcp("127.0.0.1", 0, [Station("one", 1, Ramp(), faults=[Fault("one_client")])])
+    with wire:
+        first = TcpLine(port.port)
+        assert first.ask(1, read_pdu(16, 2)) == answer_pdu(words(16, 2))
+        second = TcpLine(port.port)
+        assert second.receive(1) == b""
+        assert first.ask(1, read_pdu(16, 2)) == answer_pdu(words(16, 2))
+        first.close()
+        second.close()
+
+
+@pytest.mark.parametrize("kind", ["noise_inside", "twin"])
+def test_a_gateway_says_that_nothing_sound_came(kind: str) -> None:
+    wire = Wire()
+    port = wire.tcp("127.0.0.1", 0, [Station("one", 1, Ramp(), faults=[Fault(kind)])])
+    with wire:
+        client = TcpLine(port.port)
+        assert client.ask(1, read_pdu(16, 2)) == b"\x84\x0b"
+        client.close()
 
 
 def test_a_fault_is_for_its_meter_or_for_all() -> None:
