@@ -56,7 +56,7 @@ def test_whole_evidence_holds(running: Any, tmp_path: Path) -> None:
     assert report.trust == "self-supplied"
     found = report.as_json()
     assert found["ok"] is True
-    assert found["slots"] == {"sdm630": {"expected": 10, "read": 10, "failed": 0, "gap": 0, "missing": 0}}
+    assert found["slots"] == {"sdm630": {"expected": 10, "read": 10, "failed": 0, "gap": 0, "missing": 0, "jumped": 0}}
     assert found["receipts"]["Org1MSP"] == {"receipts": 2, "statements": 13}
     assert found["streams"][0]["last"] == 12
     json.dumps(found)
