@@ -153,7 +153,7 @@ class Adversary:
     # ---- the units
 
     def _answer(self, unit: int, function: int, address: int, count: int, request: bytes, move: Move) -> None:
-        number, now_s = move.number, self.time.now_s
+        number, now_s, asked = move.number, self.time.now_s, unit
         if move.kind == "silent":
             return
         words = b"".join(self.word(unit, at).to_bytes(2, "big") for at in range(address, address + count))
@@ -182,8 +182,8 @@ class Adversary:
         frame = self._framed(unit, pdu, move)
         frame = self._spoilt(frame, request, move)
         self._last = frame
-        # A unit works through its requests in order.
-        start_s = self._free_s[unit] = max(now_s, self._free_s.get(unit, 0.0)) + delay_s
+        # A unit works through its requests in order, under whatever name it answers.
+        start_s = self._free_s[asked] = max(now_s, self._free_s.get(asked, 0.0)) + delay_s
         pieces = [frame[: len(frame) // 2], frame[len(frame) // 2 :]] if number % 5 == 1 else [frame]
         if self.framing == "gateway":  # it waits for the whole of it
             pieces = [frame]

@@ -182,7 +182,7 @@ def command(seconds: float, tiny: bool) -> None:
         lambda: use_of_the_line(0.0 if tiny else seconds, _MODELS[-1:] if tiny else _MODELS),
         requests_of_a_reading,
         lambda: scan_times(tiny),
-        lambda: memory(3.0 if tiny else seconds),
+        lambda: memory(1.0 if tiny else seconds),
     ]
     show(part() for part in parts)
 

@@ -106,7 +106,7 @@ def _aigeco(site: place.Place, *words: str) -> subprocess.CompletedProcess[str]:
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the run's folder there (new or empty).")
 @small
 def command(seconds: float, keep: Path | None, tiny: bool) -> None:
-    seconds = SMALL_S if tiny else seconds
+    seconds = 4.0 if tiny else seconds
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
     with place.fresh(folder=keep) as site:

@@ -220,10 +220,7 @@ class Wire:
             while frame := self._whole_frame(buffer):
                 buffer = buffer[len(frame) :]
                 if frame.startswith(number):
-                    # What follows must be a frame as well: after an answer that was cut short it is not, and the
-                    # answer's last words were the next one's head.
-                    self._whole_frame(buffer)
-                    self._rest = buffer
+                    self._expect_frames(exchange, buffer)
                     return self._checked(exchange, frame[6], frame[7], frame[8:])
                 self.strays += 1
             if not line.wait(deadline - time.monotonic()):
@@ -233,6 +230,18 @@ class Wire:
                 words += f", only {len(buffer)} bytes of one" if buffer else ""
                 raise Timeout(f"{self.endpoint}: no answer{words} ({exchange})")
             buffer += line.receive()
+
+    def _expect_frames(self, exchange: _Exchange, rest: bytes) -> None:
+        """Refuses an answer that something else than whole frames follows.
+
+        An answer that was cut short is filled up by the beginning of what comes next; then the rest of that is left.
+        """
+        while frame := self._whole_frame(rest):
+            rest = rest[len(frame) :]
+            self.strays += 1
+        if rest:
+            self.close()  # nobody knows where the next frame begins
+            raise WrongAnswer(f"{self.endpoint}: no frame follows the answer: {rest[:16].hex(' ')} ({exchange})")
 
     def _whole_frame(self, buffer: bytes) -> bytes:
         """The first frame of a TCP stream, empty when more must come."""
