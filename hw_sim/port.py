@@ -16,6 +16,7 @@ from typing import Protocol
 
 from hw_sim import frames
 from hw_sim.line import LineTiming
+from hw_sim.replay import Player
 from hw_sim.station import Station
 
 Send = Callable[[bytes], None]
@@ -54,6 +55,7 @@ class Port:
         name: ``tcp:127.0.0.1:5020``, ``rtu:127.0.0.1:5021`` or the path of the pty.
         counters: ``noise``, ``collisions``, ``strangers`` (requests to units that are not there), ``wrong baud``,
             ``connections``.
+        player: answers in place of the stations when there is one.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Port:
         self.name = ""
         self.counters: Counter[str] = Counter()
         self.stations = tuple(stations)
+        self.player: Player | None = None
         self._loop = loop
         self._units = {station.unit: station for station in stations}
         self._framing = framing
@@ -73,6 +76,10 @@ class Port:
 
     def handle(self, request: frames.Adu, ready_s: float, send: Send) -> None:
         """Answer a request that was complete at ``ready_s``."""
+        if self.player is not None:
+            for start_s, frame in self.player.answers(request, ready_s):
+                self._put(frame, start_s, ready_s, send)
+            return
         station = self._units.get(request.unit)
         if station is None:
             self.counters["strangers"] += 1
@@ -86,10 +93,7 @@ class Port:
         frame = self._framing.wrap(reply.adu)
         for fault in reply.spoilers:
             frame = fault.spoil(frame, self._framing.wrap(request), self._framing, self._random)
-        if self._timing is None and reply.start_s <= ready_s:
-            send(frame)
-        else:
-            self._loop.at(reply.start_s, lambda: self._transmit(frame, reply.start_s, send))
+        self._put(frame, reply.start_s, ready_s, send)
 
     def is_dead(self, now_s: float) -> bool:
         """Whether nothing behind this port lives."""
@@ -97,6 +101,13 @@ class Port:
 
     def close(self) -> None:
         """Give the port back."""
+
+    def _put(self, frame: bytes, start_s: float, ready_s: float, send: Send) -> None:
+        """Send a frame at its instant."""
+        if self._timing is None and start_s <= ready_s:
+            send(frame)
+        else:
+            self._loop.at(start_s, lambda: self._transmit(frame, start_s, send))
 
     def _transmit(self, frame: bytes, start_s: float, send: Send) -> None:
         if self._timing is None:

@@ -42,7 +42,7 @@ class TcpPort(Port):
         super().__init__(loop, stations, framing, timing)
         self.host = host
         self._clients: set[_Client] = set()
-        self._listener = _listen(host, port)
+        self._listener = listen(host, port)
         self.port: int = self._listener.getsockname()[1]
         self.name = f"{framing.name}:{host}:{self.port}"
         loop.watch(self._listener, self._accept)
@@ -131,7 +131,12 @@ class _Client:
             self._port.drop(self)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket that never blocks.
+
+    Raises:
+        PortProblem: it cannot be bound.
+    """
     place = f"tcp {host}:{port}"
     try:
         listener = socket.create_server((host, port), backlog=_BACKLOG)

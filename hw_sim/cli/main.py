@@ -10,7 +10,7 @@ import click
 
 from edge.cli.group import Commands, Endings
 
-COMMANDS = ("meter", "site")
+COMMANDS = ("meter", "site", "replay", "record")
 USAGE, PORT = 2, 4
 MEANING = {
     0: "ended as it was told to",
@@ -22,6 +22,7 @@ _KNOWN = {
     "drivers.map.MapError": USAGE,
     "drivers.dump.DumpError": USAGE,
     "hw_sim.sitefile.SiteError": USAGE,
+    "hw_sim.capture.CaptureError": USAGE,
     "hw_sim.port.PortProblem": PORT,
 }
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import signal
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from hw_sim.cli.foreground import end_with_sigterm, say
 from hw_sim.running import Running, Shown
 from hw_sim.site import Line, Site
 
@@ -36,24 +36,16 @@ def serve(site: Site, plain: bool) -> None:
         PortProblem: a port cannot be opened.
         DumpError: a dump cannot be used.
     """
-    signal.signal(signal.SIGTERM, _end)
+    end_with_sigterm()
     running = Running(site)
     with running, contextlib.suppress(KeyboardInterrupt):
         for line in site.lines:
-            _say(_line_words(line, running))
-        _say(f"ready: {len(running.devices)} devices; Ctrl-C ends")
+            say(_line_words(line, running))
+        say(f"ready: {len(running.devices)} devices; Ctrl-C ends")
         if plain or not sys.stdout.isatty():
             _watch_plainly(site, running)
         else:
             _watch(running)
-
-
-def _end(_signal: int, _frame: Any) -> None:
-    raise KeyboardInterrupt
-
-
-def _say(words: str) -> None:
-    print(words, flush=True)
 
 
 def _line_words(line: Line, running: Running) -> str:
@@ -73,13 +65,13 @@ def _watch_plainly(site: Site, running: Running) -> None:
         for number, fault in enumerate(site.faults):
             if fault.is_on(now_s - started_s) != (number in told):
                 told ^= {number}
-                _say(f"fault {fault.kind} on {fault.meter} {'begins' if number in told else 'ends'}")
+                say(f"fault {fault.kind} on {fault.meter} {'begins' if number in told else 'ends'}")
         if now_s >= next_s:
             next_s += _SUMMARY_S
             words = _summary(running)
             if words != said:
                 said = words
-                _say(f"{_time_words(running)} {words}")
+                say(f"{_time_words(running)} {words}")
         time.sleep(_LOOK_S)
 
 

@@ -7,6 +7,8 @@ import click
 
 from hw_sim.cli.main import COMMANDS, cli
 from hw_sim.cli.meter import command as meter
+from hw_sim.cli.record import command as record
+from hw_sim.cli.replay import command as replay
 from hw_sim.cli.site import command as site
 from hw_sim.faults import KINDS
 from hw_sim.running import Running
@@ -19,14 +21,19 @@ TEXT = (TOP / "docs" / "simulator.md").read_text()
 def test_every_command_and_option_is_documented() -> None:
     for name in COMMANDS:
         assert f"`aigeco-sim {name}`" in TEXT
-    for command in (meter, site):
+    for command in (meter, site, replay, record):
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 assert any(f"`{name}" in TEXT for name in parameter.opts), parameter.opts
 
 
 def test_every_documented_option_exists() -> None:
-    known = {name for command in (meter, site, cli) for parameter in command.params for name in parameter.opts}
+    known = {
+        name
+        for command in (meter, site, replay, record, cli)
+        for parameter in command.params
+        for name in parameter.opts
+    }
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT)) <= known | {"--help"}
 
 
