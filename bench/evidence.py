@@ -34,7 +34,7 @@ from signer.statement import Claims
 # Instants in statements are whole milliseconds, and so is the window.
 _ROUNDING_S = 0.003
 # A busy machine may keep the reader waiting between the last answer and the look at the clock.
-_KEPT_WAITING_S = 0.3
+KEPT_WAITING_S = 0.3
 # A slot of the shortest period that a configuration may have.
 _FIRST_SLOT_MS = 1000
 
@@ -62,7 +62,7 @@ class Truth:
         until_s = claims.instant.boot_ms / 1000 - self._slept_s
         window_s = claims.body.get(12, 0) / 1000
         pictures = range(
-            int((until_s - window_s - _KEPT_WAITING_S) // REFRESH_S), int((until_s + _ROUNDING_S) // REFRESH_S) + 1
+            int((until_s - window_s - KEPT_WAITING_S) // REFRESH_S), int((until_s + _ROUNDING_S) // REFRESH_S) + 1
         )
         device = self._devices[name]
         return all(any(_has(device, block, picture) for picture in pictures) for block in claims.blocks)

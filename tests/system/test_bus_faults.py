@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench import faults, place
+from bench import evidence, faults, place
 from bench.scenarios import SCENARIOS, Run, Scenario
 from signer.codes import Kind
 
@@ -40,13 +40,15 @@ def test_the_evidence_of_it_all_holds(run: Run) -> None:
 
 
 def test_the_judge_sees_a_value_that_is_a_slot_old(run: Run) -> None:
-    """The fault planted: readings that came a slot before they say."""
+    """The fault planted: readings that came a slot, and the time they may have waited, before they say."""
     named = [claims for claims in run.evidence.claims if claims.sub.startswith("phantom") and claims.values]
     assert len(named) > 5
     truth = run.evidence.truth
     for claims in named:
         assert truth.shows(claims.sub, claims)
-        late = replace(claims, instant=replace(claims.instant, boot_ms=claims.instant.boot_ms + 1000))
+        waited_ms = (claims.body.get(12) or 0) + 1000 * evidence.KEPT_WAITING_S
+        late_ms = claims.instant.boot_ms + 1000 + round(waited_ms)
+        late = replace(claims, instant=replace(claims.instant, boot_ms=late_ms))
         assert not truth.shows(claims.sub, late)
 
 
