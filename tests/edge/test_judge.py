@@ -173,7 +173,7 @@ def test_a_meter_with_its_words_turned_round(town: Town) -> None:
     town.minutes(10)
     assert EventCode.JUMP_ABOVE_RATING in town.events()
     counters = [claims for claims in town.claims(Kind.EVENT) if claims.body[13].get(2) == pack("1.8.0")]
-    # One for what it shows; one more where the turned words carry over: a jump, wherever the home's counter stands today.
+    # One for what it shows, one more where the turned words carry over, wherever the home's counter stands today.
     assert 1 <= len(counters) <= 3, "not one a slot"
     assert town.trouble
 
