@@ -271,6 +271,10 @@ class MeterMap:
     digest: bytes
     data: bytes = field(repr=False)
 
+    def subs(self, meter: str) -> tuple[str, ...]:
+        """Measuring points of a meter of this name, one for each of ``points``."""
+        return tuple(f"{meter}-{point}" if point else meter for point in self.points)
+
     def __hash__(self) -> int:
         """Cheap on purpose (a map is a cache key on every read); equality still compares everything."""
         return hash((self.digest, len(self.registers)))

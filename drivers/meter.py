@@ -216,10 +216,8 @@ class Meter:
 
     def _plan(self, requests: tuple[Request, ...]) -> None:
         self.plan = apart(requests)
-        name = self.config.name
-        self._points = tuple(
-            _Point(f"{name}-{point}" if point else name, point, self._evidence(point)) for point in self.map.points
-        )
+        named = zip(self.map.subs(self.config.name), self.map.points, strict=True)
+        self._points = tuple(_Point(sub, point, self._evidence(point)) for sub, point in named)
 
     def _evidence(self, point: str) -> tuple[_Stretch, ...]:
         """Where in the answers the words of a measuring point are; what was read through between them is left out."""

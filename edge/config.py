@@ -86,7 +86,7 @@ class Meter:
     @property
     def subs(self) -> tuple[str, ...]:
         """Names of its measuring points, in the order of its map."""
-        return tuple(f"{self.name}-{point}" if point else self.name for point in self.map.points)
+        return self.map.subs(self.name)
 
 
 @dataclass(frozen=True, slots=True)

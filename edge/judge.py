@@ -34,7 +34,7 @@ class Judge:
     def know(self, meter: Meter, meter_map: MeterMap) -> None:
         """A meter is what ``meter_map`` says (concrete addresses); what was known of it is forgotten."""
         self.forget(meter)
-        self._subs[meter.name] = tuple(f"{meter.name}-{p}" if p else meter.name for p in meter_map.points)
+        self._subs[meter.name] = meter_map.subs(meter.name)
         for point, sub in zip(meter_map.points, self._subs[meter.name], strict=True):
             plan = Plan(meter_map, point, meter.role, meter.overrides, meter.limits)
             self._plans[sub], self._states[sub] = plan, begin(plan)

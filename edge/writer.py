@@ -384,18 +384,17 @@ class Writer:
     def _describe(self, group: _Group, item: Described) -> None:
         meter, identity = item.meter, item.identity
         meter_map = identity.map if identity else meter.map
-        for point in meter_map.points:
-            sub = f"{meter.name}-{point}" if point else meter.name
+        said = Descriptor(
+            item.period_ms,
+            meter.map.digest,
+            meter.map.name,
+            meter.role,
+            identity.serial if identity else "",
+            meter.overrides.as_pairs(),
+            identity.models if identity else (),
+        )
+        for sub in meter_map.subs(meter.name):
             before = self._described(group, sub)
-            said = Descriptor(
-                item.period_ms,
-                meter.map.digest,
-                meter.map.name,
-                meter.role,
-                identity.serial if identity else "",
-                meter.overrides.as_pairs(),
-                identity.models if identity else (),
-            )
             if said == before:
                 continue
             group.made.append(self._chain.descriptor(sub, item.instant, said))
