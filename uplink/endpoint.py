@@ -18,6 +18,7 @@ from pathlib import Path
 
 from uplink.errors import (
     BrokerAway,
+    BrokerMistaken,
     BrokerUntrusted,
     IdentityUnusable,
     NotAdmitted,
@@ -102,10 +103,10 @@ def unreachable(endpoint: Endpoint, error: Exception) -> Unreachable:
         if error.verify_code == _CERT_NOT_YET_VALID:
             return BrokerUntrusted(f"the certificate of {where} is not yet valid").advise("check this machine's clock")
         if error.verify_code in (_HOST_MISMATCH, _ADDRESS_MISMATCH):
-            return BrokerUntrusted(f"the certificate of {where} is for another name: {error.verify_message}").advise(
+            return BrokerMistaken(f"the certificate of {where} is for another name: {error.verify_message}").advise(
                 "use the name that stands in the broker's certificate as mqtt.host"
             )
-        return BrokerUntrusted(
+        return BrokerMistaken(
             f"the certificate of {where} was not issued by the CA in {endpoint.ca} ({error.verify_message})"
         ).advise("set mqtt.ca to the CA that issued the broker's certificate")
     if isinstance(error, ssl.SSLError):

@@ -31,6 +31,10 @@ class BrokerUntrusted(Unreachable):
     """The broker's certificate does not prove who it is: the move of whoever runs the broker or chose the CA."""
 
 
+class BrokerMistaken(BrokerUntrusted):
+    """Its certificate is for another name, or of another CA, than our settings say: our operator's move."""
+
+
 class IdentityUnusable(Unreachable):
     """Our own CA, certificate or key file cannot be used: our operator's move."""
 

@@ -12,7 +12,7 @@ from drivers import bus as buses
 from drivers.bus import MeterConfig
 from drivers.modbus import ModbusError, Wire
 from edge.config import Bus, Meter
-from edge.doctor.finding import TECHNICIAN, Finding, State, well
+from edge.doctor.finding import TECHNICIAN, Finding, State, advice_of, well
 from edge.doctor.meters import advice_on
 
 AREA = "meters"
@@ -34,8 +34,7 @@ def check(bus: Bus) -> Iterator[Finding]:
         for meter in bus.meters:
             yield _ask(line, meter)
     except ModbusError as error:
-        notes = [str(note).removeprefix("try: ") for note in getattr(error, "__notes__", ())]
-        advice = notes[0] if notes else "the adapter and its cable"
+        advice = advice_of(error, "the adapter and its cable")
         yield Finding("ports", State.WRONG, place, str(error), TECHNICIAN, advice)
     finally:
         line.close()

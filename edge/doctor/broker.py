@@ -11,8 +11,6 @@ Rules
 from __future__ import annotations
 
 import datetime as dt
-import errno
-import os
 import select
 import socket
 import ssl
@@ -21,16 +19,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from edge.config import Mqtt
-from edge.doctor.finding import BROKER, OPERATOR, Case, Finding, State, advised, lasts, unseen, well
+from edge.doctor.finding import BROKER, OPERATOR, Case, Finding, State, advice_of, advised, lasts, unseen, well
 from uplink.endpoint import Endpoint, tls_context, unreachable
-from uplink.errors import BrokerUntrusted, IdentityUnusable, NotAdmitted, Unreachable
+from uplink.errors import BrokerMistaken, BrokerUntrusted, IdentityUnusable, NotAdmitted, Unreachable
 
 AREA = "broker"
 _CONNECT_S = 3.0
 _VERDICT_S = 1.0
-_OUR_SETTING = ("set mqtt.", "use the name")
-"""A broker that cannot prove who it is may only be looked for under another name, or judged by another CA."""
-
 _ACL = "what its access list grants cannot be known from here"
 
 
@@ -43,8 +38,7 @@ def check(case: Case) -> Iterator[Finding]:
     for _, words in case.alarms("broker"):
         yield advised(AREA, State.WRONG, "", f"the gateway says: {words}", BROKER, "the broker's log")
     for each in look(_endpoint(mqtt, case.config.gateway), case.now_ms):
-        hidden = each.words.endswith(os.strerror(errno.EACCES)) and case.foreign
-        yield unseen(AREA, each.place, each.words) if hidden else each
+        yield unseen(AREA, each.place, each.words) if case.hides(each.words) else each
 
 
 def look(endpoint: Endpoint, now_ms: int) -> Iterator[Finding]:
@@ -89,13 +83,12 @@ def _handshake(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _failed(place: str, error: Unreachable) -> Finding:
-    notes = [str(note).removeprefix("try: ") for note in getattr(error, "__notes__", ())]
     own = isinstance(error, IdentityUnusable)
     otherwise = "the files that [mqtt] names" if own else "the broker's log"
     if isinstance(error, BrokerUntrusted | NotAdmitted):
         otherwise = "ask whoever runs the broker"
-    ours = own or (isinstance(error, BrokerUntrusted) and bool(notes) and notes[0].startswith(_OUR_SETTING))
-    return Finding(AREA, State.WRONG, place, str(error), OPERATOR if ours else BROKER, notes[0] if notes else otherwise)
+    move = OPERATOR if own or isinstance(error, BrokerMistaken) else BROKER
+    return Finding(AREA, State.WRONG, place, str(error), move, advice_of(error, otherwise))
 
 
 def _endpoint(mqtt: Mqtt, gateway: str) -> Endpoint:

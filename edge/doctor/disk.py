@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.database import SpoolProblem
-from edge.doctor.finding import OPERATOR, Case, Finding, State, advised, well
+from edge.doctor.finding import OPERATOR, Case, Finding, State, advice_of, advised, well
 from edge.spool_read import SpoolReader
 
 AREA = "disk"
@@ -161,8 +161,7 @@ def _used(spool: Path) -> tuple[int | None, Finding | None]:
         finally:
             reader.close()
     except SpoolProblem as problem:
-        notes = [str(note).removeprefix("try: ") for note in getattr(problem, "__notes__", ())]
-        advice = notes[0] if notes else "restart the gateway: it sets a damaged store aside, and deletes nothing"
+        advice = advice_of(problem, "restart the gateway: it sets a damaged store aside, and deletes nothing")
         return None, Finding(AREA, State.WRONG, str(spool), str(problem).removeprefix(f"{spool}: "), OPERATOR, advice)
 
 

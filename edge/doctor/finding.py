@@ -8,6 +8,7 @@ Rules
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -94,9 +95,19 @@ class Case:
             return False
         return os.geteuid() not in (0, owner)
 
+    def hides(self, words: str) -> bool:
+        """Whether only this user may not read what these words, which end as the machine's do, are about."""
+        return words.endswith(os.strerror(errno.EACCES)) and self.foreign
+
     def age_s(self, then_ms: float) -> float:
         """Seconds since then; 0 when that lies in the future."""
         return max(0.0, (self.now_ms - then_ms) / 1000)
+
+
+def advice_of(error: Exception, otherwise: str) -> str:
+    """What an error says that is to be tried."""
+    notes = [str(note).removeprefix("try: ") for note in getattr(error, "__notes__", ())]
+    return notes[0] if notes else otherwise
 
 
 def unseen(area: str, place: str, words: str) -> Finding:

@@ -5,7 +5,6 @@ Signs nothing.
 
 from __future__ import annotations
 
-import errno
 import os
 import pwd
 from collections.abc import Iterator
@@ -57,7 +56,7 @@ def judge_owner(path: Path, owner: str, user: str) -> Iterator[Finding]:
 
 def _of(problem: Problem, area: str, move: str, case: Case) -> Finding:
     words = ": ".join(part for part in (problem.value, problem.words) if part)
-    if problem.words.endswith(os.strerror(errno.EACCES)) and case.foreign:
+    if case.hides(problem.words):
         return unseen(area, problem.place, words)
     return Finding(area, State.WRONG, problem.place, words, move, problem.advice)
 
