@@ -279,7 +279,7 @@ class Wire:
         """Refuses an answer before which another master's request was heard: it may be the answer to that one."""
         for at in range(len(before) - 7):
             request = before[at : at + 8]
-            if request[1] in (3, 4) and request != exchange.frame and _intact(request):
+            if request[1] in _FUNCTIONS and request != exchange.frame and _intact(request):
                 raise WrongAnswer(f"{self.endpoint}: another master asks unit {request[0]} on this line ({exchange})")
 
     def _checked(self, exchange: _Exchange, unit: int, function: int, data: bytes) -> bytes:

@@ -136,7 +136,7 @@ class Talk:
         travel_s = self._travel_s(request) if self._serial is not None else 0.0
         # What follows a failure, the quiet, takes as long as the frames once more.
         spare_s = self.latest_s - sent - 2 * travel_s - _MARGIN_S
-        patience_s = guard.timeout_s if not guard.failures and spare_s > guard.timeout_s else guard.patience_s(spare_s)
+        patience_s = guard.patience_s(spare_s)
         alike = self.rtu and guard.answered_last == (request.function, request.count)
         alike = alike and sent < guard.heard_at + meter.min_delay_s + _SOON_S
         try:

@@ -164,7 +164,7 @@ class Agent:
         self._threads[name].start()
 
     def _begin(self, bus: Bus, spool: Spool) -> None:
-        name = f"bus {bus.name}"
+        name = _thread(bus.name)
         pulse = self._pulse(name)
         reader = Reader(bus, self._config, spool.positions, self._items, self._clock, self.state, pulse)
         self._readers[name] = reader
@@ -276,7 +276,7 @@ class Agent:
         old, self._config = self._config, new
         self._items.put(Changed(new, words))
         self.warn(check_environment(new) + check_load(new, self._identity.key.rate_per_s))
-        lines = {f"bus {bus.name}": bus for bus in new.buses}
+        lines = _lines(new)
         for name, reader in self._readers.items():
             if reader.bus != lines.get(name) or old.settlement_period_ms != new.settlement_period_ms:
                 reader.change(lines.get(name), new)
@@ -286,7 +286,7 @@ class Agent:
         """Once the lines are what the configuration says: begin the new ones, and answer."""
         if not self._moving:
             return
-        lines = {f"bus {bus.name}": bus for bus in self._config.buses}
+        lines = _lines(self._config)
         for name in [name for name in self._readers if not self._threads[name].is_alive()]:
             del self._readers[name], self._threads[name]
             self._pulses = [pulse for pulse in self._pulses if pulse.name != name]
@@ -393,7 +393,7 @@ class Agent:
         known = {"name": meter.name, "bus": bus, "model": meter.map.name, "points": meter.subs, "slot_ms": None}
         if last is None:
             return known
-        reader = self._readers.get(f"bus {bus}")
+        reader = self._readers.get(_thread(bus))
         counters = reader.counters(meter.name) if reader else Counters()
         return known | {
             "slot_ms": last.slot_ms,
@@ -457,6 +457,16 @@ def mqtt(config: Config) -> Connect | None:
         return MqttUplink(place, trust, organisations, config.receipts, alarm, spool.batch_with, newest)
 
     return connect
+
+
+def _thread(bus: str) -> str:
+    """Name of a line's thread."""
+    return f"bus {bus}"
+
+
+def _lines(config: Config) -> dict[str, Bus]:
+    """Name of the thread -> line."""
+    return {_thread(bus.name): bus for bus in config.buses}
 
 
 def _words(problem: Problem) -> str:

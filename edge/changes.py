@@ -36,7 +36,8 @@ class Changes:
 def compare(old: Config, new: Config) -> Changes:
     """The differences of ``new`` from ``old``."""
     meters = dict(_meters(old, new))
-    gone = [f"meter {name} removed" for name in _by_name(old) if name not in _by_name(new)]
+    left = _by_name(new)
+    gone = [f"meter {name} removed" for name in _by_name(old) if name not in left]
     words = (*_settings(old, new), *_lines(old, new), *gone, *meters.values())
     return Changes(words, tuple(meters), tuple(_fixed(old, new)))
 

@@ -194,7 +194,7 @@ def reply(path: Path, document: Mapping[str, Any], spool: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    _write(path.with_name(f"{path.name.partition('.')[0]}{_ANSWER}"), document, spool)
+    _write(_answer_place(path), document, spool)
 
 
 def reply_to(path: Path, timeout_s: float) -> dict[str, Any] | None:
@@ -204,7 +204,7 @@ def reply_to(path: Path, timeout_s: float) -> dict[str, Any] | None:
         TimeoutError: none came in time, but it was begun.
     """
     deadline = time.monotonic() + timeout_s
-    where = path.with_suffix(_ANSWER)
+    where = _answer_place(path)
     while True:
         with suppress(FileNotFoundError):
             document: dict[str, Any] = json.loads(where.read_text())
@@ -220,6 +220,11 @@ def reply_to(path: Path, timeout_s: float) -> dict[str, Any] | None:
             return reply_to(path, 0)
         raise TimeoutError(f"{path}: was begun and not finished within {timeout_s:g} s") from None
     return None
+
+
+def _answer_place(path: Path) -> Path:
+    """Where the answer to what was left at ``path`` is, also once that was begun under another name."""
+    return path.with_name(f"{path.name.partition('.')[0]}{_ANSWER}")
 
 
 # ---- the side of the writer

@@ -29,7 +29,6 @@ SEQ_BITS = 40
 SEQ_MASK = (1 << SEQ_BITS) - 1
 SID_BYTES = 32
 _STEP = 256
-_SIGNATURE_BYTES = len(cose.SIGNATURE_HEAD) + 64
 _HEAD_BYTES = {0x58: 2, 0x59: 3}
 """Of byte strings of 24 B to 64 KiB, by their first byte."""
 
