@@ -45,6 +45,7 @@ LOCK := $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@$(BIN)/pip install --quiet pip-tools
 	@$(LOCK) -o requirements.txt pyproject.toml requirements.in
+	@$(LOCK) -o requirements-fabric.txt requirements-fabric.in
 	@$(LOCK) -o requirements-dev.txt requirements-dev.in
 
 clean: ## remove what was made

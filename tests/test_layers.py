@@ -4,6 +4,8 @@ Read from the syntax tree, so an import inside a function counts as well.
 """
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +29,11 @@ LIBRARY_PLACES = {
     "sqlite3": {"edge/database.py", "ledger/embedded.py"},
     "tinydb": {"edge/site.py"},
     "cryptography": {"signer", "edge/identity.py", "ledger", "hw_sim/authority.py"},
+    "grpc": {"ledger/fabric"},
+    "google": {"ledger/fabric"},  # protobuf and the error details of gRPC
+    "fabric_protos": {"ledger/fabric"},
 }
-THREADS_START_IN = {"edge/agent.py", "ledger/peer.py", "hw_sim/wire.py"}
+THREADS_START_IN = {"edge/agent.py", "ledger/peer.py", "ledger/fabric/shim.py", "hw_sim/wire.py"}
 
 
 def _files(package: str) -> list[Path]:
@@ -83,7 +88,7 @@ def test_a_library_is_imported_in_its_one_place(library: str) -> None:
                     assert _within(path, LIBRARY_PLACES[library]), f"{_here(path)}:{line} imports {name}"
 
 
-def test_threads_are_started_in_three_files_only() -> None:
+def test_threads_are_started_in_four_files_only() -> None:
     starters = {"Thread", "Timer", "ThreadPoolExecutor", "start_new_thread", "ThreadingMixIn", "ThreadingTCPServer"}
     for package in MAY_IMPORT:
         for path in _files(package):
@@ -119,3 +124,14 @@ def test_only_the_chain_asks_for_randomness_and_only_the_host_for_the_clock() ->
             assert module.split(".")[0] not in {"time", "random", "secrets", "os", "socket", "threading"}, (
                 f"{name}:{line}"
             )
+
+
+def test_the_commands_start_without_the_libraries_of_fabric() -> None:
+    """They are an extra: a gateway, and a peer on the embedded ledger, do without."""
+    code = (
+        "import sys, edge.cli.main, ledger.cli.main, hw_sim.cli.main\n"
+        "found = {'grpc', 'google.protobuf', 'fabric_protos'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {found}' if found else 0)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=TOP, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
