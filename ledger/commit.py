@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ledger.rules import Refused
+from ledger.rules.measurements import Refused
 from signer.batch import Batch
 from signer.statement import Claims
 

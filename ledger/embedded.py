@@ -1,6 +1,6 @@
 """The embedded ledger: one organisation's commits in one SQLite file, for one machine and for tests.
 
-Judges nothing: :mod:`ledger.rules` does. Speaks to nobody, never changes or deletes a commit.
+Judges nothing: :mod:`ledger.rules.measurements` does. Speaks to nobody, never changes or deletes a commit.
 
 Rules
 - What is answered is on disk: WAL, ``synchronous=FULL``, and :meth:`EmbeddedLedger.submit` answers after COMMIT.
@@ -23,7 +23,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ledger.commit import ChainBroken, LedgerProblem, NotCommitted, Outcome, Receipted, Submission
-from ledger.rules import Accepted, Exists, Fork, Gateway, Refused, Stream, Terms, judge
+from ledger.rules.measurements import Accepted, Exists, Fork, Gateway, Refused, Stream, Terms, judge
 from signer import receipt as receipts
 from signer.batch import Batch
 from signer.keys import KeyStore
@@ -134,7 +134,7 @@ class LedgerFile:
         """Close the file."""
         self._sql.close()
 
-    # ---- what the rules ask (ledger.rules.Committed)
+    # ---- what the rules ask (ledger.rules.measurements.Committed)
 
     def gateway(self, gateway: str) -> Gateway | None:
         """The registry's entry."""

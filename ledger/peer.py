@@ -1,6 +1,6 @@
 """The ingestion peer: batches come in over MQTT, are verified and committed, and receipts go back.
 
-Keeps nothing but the ledger; decides nothing about what is accepted (``ledger/rules.py``).
+Keeps nothing but the ledger; decides nothing about what is accepted (``ledger/rules/measurements.py``).
 
 Rules
 - A message is acknowledged to the broker only after its batch is committed and its answer handed over; whatever a crash
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from ledger.commit import LedgerProblem, Outcome, Receipted, Submission
 from ledger.embedded import EmbeddedLedger, Issuer
-from ledger.rules import Refused
+from ledger.rules.measurements import Refused
 from signer import batch as batches
 from signer.dialogue import Hello, Refusal, RefusalReason, issue_head
 from signer.errors import Malformed

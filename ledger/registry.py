@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ledger.commit import LedgerProblem
 from ledger.embedded import LedgerFile
-from ledger.rules import Gateway
+from ledger.rules.measurements import Gateway
 from uplink import topics
 
 _SUFFIX = ".json"

@@ -118,11 +118,11 @@ def test_one_place_finds_the_simulator_by_its_name() -> None:
 def test_only_the_chain_asks_for_randomness_and_only_the_host_for_the_clock() -> None:
     """Pure cores take time and salt as arguments: a wall clock or a random number inside one makes it untestable."""
     pure = ["drivers/map.py", "drivers/plan.py", "drivers/decode.py", "drivers/schedule.py", "drivers/sunspec.py"]
-    pure += ["signer/statement.py", "signer/merkle.py", "signer/batch.py", "signer/receipt.py", "ledger/rules.py"]
-    for name in pure:
-        for line, module in _imports(TOP / name):
+    pure += ["signer/statement.py", "signer/merkle.py", "signer/batch.py", "signer/receipt.py"]
+    for path in [*(TOP / name for name in pure), *_files("ledger/rules")]:
+        for line, module in _imports(path):
             assert module.split(".")[0] not in {"time", "random", "secrets", "os", "socket", "threading"}, (
-                f"{name}:{line}"
+                f"{_here(path)}:{line}"
             )
 
 
@@ -135,3 +135,14 @@ def test_the_commands_start_without_the_libraries_of_fabric() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=TOP, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+def test_what_every_endorser_computes_has_no_floats_and_no_order_of_sets() -> None:
+    for path in _files("ledger/rules"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            place = f"{_here(path)}:{getattr(node, 'lineno', 0)}"
+            assert not isinstance(node, ast.BinOp | ast.AugAssign) or not isinstance(node.op, ast.Div), place
+            assert not (isinstance(node, ast.Constant) and isinstance(node.value, float)), place
+            assert not (isinstance(node, ast.Name) and node.id == "float"), place
+            looped = node.iter if isinstance(node, ast.For | ast.comprehension) else None
+            assert not isinstance(looped, ast.Set | ast.SetComp), place

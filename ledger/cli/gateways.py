@@ -13,7 +13,7 @@ from ledger.cli.exits import Exit, Refused
 
 if TYPE_CHECKING:
     from ledger.config import PeerConfig
-    from ledger.rules import Gateway
+    from ledger.rules.measurements import Gateway
 
 # A running peer looks five times a second; one that commits a large batch in between needs a little longer.
 _PATIENCE_S = 10.0
@@ -95,7 +95,7 @@ def _entry(config: PeerConfig, gateway: str | None, certificate: Path | None, ro
     from cryptography.hazmat.primitives import hashes
 
     from ledger import config as configuration
-    from ledger.rules import Gateway
+    from ledger.rules.measurements import Gateway
     from signer.trust import Untrusted, load_pem
     from uplink import topics
 

@@ -28,8 +28,8 @@ from hw_sim.station import Station
 from hw_sim.wire import Wire
 from ledger.commit import Submission
 from ledger.embedded import EmbeddedLedger, Issuer, LedgerFile
-from ledger.rules import Gateway, Refused
-from ledger.rules import Stream as LedgerStream
+from ledger.rules.measurements import Gateway, Refused
+from ledger.rules.measurements import Stream as LedgerStream
 from signer import batch as batches
 from signer.batch import Batch
 from signer.dialogue import Hello, LedgerHead, Refusal, RefusalReason, check_head, issue_head

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ledger.rules import Accepted, Gateway, Judgement, Stream, Terms, judge
+from ledger.rules.measurements import Accepted, Gateway, Judgement, Stream, Terms, judge
 from signer.batch import Batch
 from signer.statement import Claims
 from signer.trust import Trust
@@ -12,7 +12,7 @@ from tests.ledger.lines import START_MS
 
 
 class MemoryLedger:
-    """Holds what was accepted, as :class:`ledger.rules.Committed` shows it."""
+    """Holds what was accepted, as :class:`ledger.rules.measurements.Committed` shows it."""
 
     def __init__(self) -> None:
         self.gateways: dict[str, Gateway] = {}

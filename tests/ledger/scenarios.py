@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ledger.rules import Gateway
+from ledger.rules.measurements import Gateway
 from signer.batch import Batch
 from signer.codes import ClockStatus
 from signer.dialogue import RefusalReason

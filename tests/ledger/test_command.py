@@ -21,7 +21,7 @@ from ledger.cli.exits import MEANING
 from ledger.cli.main import COMMANDS, cli
 from ledger.config import ConfigError
 from ledger.embedded import LedgerFile
-from ledger.rules import Gateway
+from ledger.rules.measurements import Gateway
 from tests.broker import Broker, free_port
 from tests.ledger.peers import COMMAND, PATIENCE_S, PeerSite, line_of, uplink_of
 

@@ -12,7 +12,7 @@ import pytest
 from hw_sim.authority import Authority
 from ledger.commit import LedgerProblem, NotCommitted, Receipted, Submission
 from ledger.embedded import EmbeddedLedger, Issuer, LedgerFile
-from ledger.rules import Gateway
+from ledger.rules.measurements import Gateway
 from signer import batch as batches
 from signer import receipt
 from signer.batch import Batch

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.rules import Accepted, Exists, Gateway, Refused
+from ledger.rules.measurements import Accepted, Exists, Gateway, Refused
 from signer import batch as batches
 from signer.batch import Batch
 from signer.dialogue import RefusalReason

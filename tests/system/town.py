@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from hw_sim.stage import HOST, ORGANISATIONS, Actor, Stage, command, free_port, wait_for_port
 from ledger.embedded import LedgerFile, SeenFork
-from ledger.rules import Gateway, Stream
+from ledger.rules.measurements import Gateway, Stream
 from signer import batch as batches
 from signer.statement import parse
 from signer.trust import load_pem
