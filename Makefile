@@ -37,7 +37,7 @@ bench: setup ## every measurement of docs/performance.md
 	@scripts/mosquitto.sh --prepare
 	@$(BIN)/python -m bench
 
-interop: setup ## COSE implementations, Modbus clients and servers that are not ours
+interop: setup ## COSE implementations, Modbus clients and servers, Fabric libraries that are not ours
 	@for run in tests/interop/*/run.sh; do $$run || exit 1; done
 
 LOCK := $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header \
