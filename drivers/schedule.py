@@ -6,7 +6,7 @@ Rules
 - A slot starts at a multiple of its meter's period in UTC and is due from its start to its end. Afterwards it is
   missed: a reading taken in another slot never stands in for it.
 - Every slot of a meter comes out exactly once, either to be read or as missed, in ascending order. So after the clock
-  was set back nothing comes out until UTC has passed the last slot again; `behind_ms` says how long that will take.
+  was set back nothing comes out until UTC has passed the last slot again.
 - Meters that answer come first; of them slots on a settlement boundary, then the earliest end, then the meter served
   longest ago, then the order of the configuration: an overloaded line serves its meters in turn.
 - A meter that does not answer is asked after the others, in what they leave: `spare_ms` says how much that is.
@@ -123,10 +123,6 @@ class Schedule:
     def last(self) -> dict[str, int]:
         """Up to which slot each meter is accounted for; empty before the first `next` of a new schedule."""
         return {line.name: line.last_ms for line in self._lines if line.last_ms is not None}
-
-    def behind_ms(self, utc_ms: int) -> int:
-        """How long UTC needs to reach the newest accounted slot again; 0 unless the clock was set back."""
-        return max(0, *(line.last_ms - utc_ms for line in self._lines if line.last_ms is not None), 0)
 
     def learn(self, meter: str, took_ms: int, silent: bool) -> None:
         """What came of a read.

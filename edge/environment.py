@@ -5,6 +5,7 @@ Changes nothing and opens no line and no connection.
 Rules
 - What is found here is a warning: what is missing may come (an adapter is plugged in); the rest is served meanwhile.
 - What makes signing impossible is not a warning; :mod:`edge.identity` says it.
+- A name that may move is a warning of its own, for who writes the configuration: the gateway works, so it is no alarm.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ from edge.identity import advice_of, common_name, validity
 from signer.keys import KeyProblem, open_key
 from signer.trust import Trust, Untrusted, load_pem
 
+STABLE = Path("/dev/serial")
+"""Where udev keeps names that stay when adapters are plugged elsewhere, or found in another order."""
+
+_FOLDERS = ("by-id", "by-path")
+"""Of them: by the adapter's own serial number, then by the socket it is in."""
+
+_NUMBERED = ("ttyUSB", "ttyACM")
+
 
 def check_environment(config: Config) -> list[Problem]:
     """All warnings about ports, broker files and organisations' roots."""
@@ -30,6 +39,41 @@ def check_environment(config: Config) -> list[Problem]:
     if config.mqtt and not config.mqtt.insecure:
         found += _mqtt(config, config.mqtt)
     return found + load_trust(config)[1]
+
+
+def check_names(config: Config) -> list[Problem]:
+    """A warning for each serial port whose name may be another adapter's after the next start."""
+    found = []
+    for number, bus in enumerate(config.buses):
+        if isinstance(bus.endpoint, SerialEndpoint):
+            path = bus.endpoint.path
+            try:
+                stable = stable_name(os.stat(path).st_rdev)
+            except OSError:
+                stable = ""
+            words, advice = judge_name(path, stable)
+            found += [Problem(f"bus[{number}].serial", path, words, advice)] if words else []
+    return found
+
+
+def judge_name(path: str, stable: str) -> tuple[str, str]:
+    """What is wrong with the name of a serial port, and what to try; empty when it stays. ``stable``: another one."""
+    if not Path(path).name.startswith(_NUMBERED):
+        return "", ""
+    advice = f'serial = "{stable}"' if stable else f"use a name in {STABLE}/by-path"
+    return "its number may be another adapter's after the next start", advice
+
+
+def stable_name(device: int) -> str:
+    """The name that stays of the port with this device number, empty when there is none."""
+    for folder in _FOLDERS:
+        for name in sorted((STABLE / folder).glob("*")):
+            try:
+                if name.stat().st_rdev == device:
+                    return str(name)
+            except OSError:
+                continue
+    return ""
 
 
 def load_trust(config: Config) -> tuple[Trust, list[Problem]]:
@@ -55,7 +99,7 @@ def _port(place: str, path: str) -> list[Problem]:
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
-        ports = [str(port) for folder in ("by-id", "by-path") for port in Path("/dev/serial", folder).glob("*")]
+        ports = [str(port) for folder in _FOLDERS for port in (STABLE / folder).glob("*")]
         advice = closest(path, ports) if ports else "plug the adapter in; look what is in /dev/serial/by-id"
         return [Problem(place, path, error.strerror or "cannot be used", advice)]
     if not stat.S_ISCHR(mode):

@@ -52,7 +52,7 @@ def check(file: Path | None, config_path: Path | None, as_json: bool) -> int:
     except config.ConfigError as error:
         return _tell(path, error.problems, (), (), as_json, Exit.CONFIG)
     who, wrong, warnings = identity.load_identity(found)
-    warnings += environment.check_environment(found)
+    warnings += environment.check_environment(found) + environment.check_names(found)
     warnings += load.check_load(found, who.key.rate_per_s if who else None)
     return _tell(path, wrong, warnings, load.plan_load(found), as_json, Exit.KEY if wrong else Exit.OK)
 
@@ -80,7 +80,7 @@ def apply_(file: Path | None, config_path: Path | None, dry_run: bool, as_json: 
         advice = "systemctl start aigeco: it takes the configuration when it starts"
         moved = "when store.path was changed: systemctl restart aigeco"
         raise Refused(f"no gateway runs with {found.spool}; nothing was changed", Exit.STORE, advice, moved)
-    warnings = environment.check_environment(found) + load.check_load(found, None)
+    warnings = environment.check_environment(found) + environment.check_names(found) + load.check_load(found, None)
     content = apply.digest(path)
     told = _asked(found, content, True)
     taken = bool(told.changes) and not told.problems and not dry_run

@@ -12,16 +12,11 @@ from pathlib import Path
 
 from drivers.line import SerialEndpoint
 from edge.doctor.finding import OPERATOR, TECHNICIAN, Case, Finding, State, well
-from edge.environment import check_environment
+from edge.environment import check_environment, judge_name, stable_name
 
 AREA = "ports"
-STABLE = Path("/dev/serial")
-"""Where udev keeps names that stay when adapters are plugged elsewhere, or found in another order."""
-
 _PSEUDO = range(136, 144)
 """Device numbers of pseudo-terminals (Linux' Documentation/admin-guide/devices.txt)."""
-
-_NUMBERED = ("ttyUSB", "ttyACM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +60,7 @@ def look(path: str, trouble: tuple[str, str]) -> Port:
         device = os.stat(path).st_rdev
     except OSError:
         return Port(path, trouble, "", ())
-    return Port(path, trouble, _stable(device), tuple(_holders(device)))
+    return Port(path, trouble, stable_name(device), tuple(_holders(device)))
 
 
 def judge(port: Port, agent: int | None) -> Finding:
@@ -79,23 +74,10 @@ def judge(port: Port, agent: int | None) -> Finding:
     if others:
         said = f"is open in {', '.join(others)}" + (" beside the gateway" if ours else "")
         return Finding(AREA, State.WRONG, port.path, said, OPERATOR, "stop it: a line has one master")
-    if Path(port.path).name.startswith(_NUMBERED):
-        said = "its number may be another adapter's after the next start"
-        advice = f'serial = "{port.stable}"' if port.stable else "use a name in /dev/serial/by-path"
+    said, advice = judge_name(port.path, port.stable)
+    if said:
         return Finding(AREA, State.WARNING, port.path, said, OPERATOR, advice)
     return well(AREA, port.path, "open in the gateway" if ours else "is there and may be used")
-
-
-def _stable(device: int) -> str:
-    """The name that stays, by serial number of the adapter before by its socket."""
-    for folder in ("by-id", "by-path"):
-        for name in sorted((STABLE / folder).glob("*")):
-            try:
-                if name.stat().st_rdev == device:
-                    return str(name)
-            except OSError:
-                continue
-    return ""
 
 
 def _holders(device: int) -> Iterator[tuple[int, str]]:

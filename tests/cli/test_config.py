@@ -79,6 +79,16 @@ def test_a_port_that_does_not_exist_is_a_warning(aigeco: Aigeco, site: Any) -> N
     assert checked.out.splitlines()[-1] == f"{site.config}: ok, 1 warning"
 
 
+def test_a_port_whose_number_may_change_is_a_warning(aigeco: Aigeco, site: Any) -> None:
+    """Also at a desk, where no adapter is plugged in."""
+    site.change('tcp = "127.0.0.1:1502"', 'serial = "/dev/ttyUSB99"')
+    checked = aigeco("config", "check", site.config)
+    assert checked.code == 0
+    assert "warning: bus[0].serial: /dev/ttyUSB99: its number may be another adapter's" in checked.out
+    assert "  try: use a name in /dev/serial/by-path" in checked.out
+    assert len(json.loads(aigeco("config", "check", site.config, "--json").out)["warnings"]) == 2  # it is missing, too
+
+
 def test_a_line_that_cannot_carry_its_plan(aigeco: Aigeco, site: Any, tmp_path: Path) -> None:
     site.change('tcp = "127.0.0.1:1502"', 'serial = "/dev/null"\nbaud = 1200')
     site.change("period_s = 60", "period_s = 1")

@@ -430,6 +430,36 @@ def test_a_serial_port_that_goes_and_comes_back_under_its_stable_name(tmp_path: 
         bus.close()
 
 
+@pytest.mark.parametrize("behind", ["A1234", "B9999"])
+def test_who_is_behind_a_serial_port_that_came_back_is_asked(behind: str, tmp_path: Path) -> None:
+    port, device = tmp_path / "usb-adapter", Device(word=named("A1234"))
+    with line("pty", device) as running:
+        port.symlink_to(running.path)
+        clock = Clock()
+        meter = MeterConfig("a", two_blocks(identify=IDENTIFY), 1)
+        bus = Bus(SerialEndpoint(str(port), 115200), [meter], monotonic=clock)
+        assert bus.identify("a")
+        assert read(bus).status is None
+        running.stop()
+        port.unlink()
+        assert read(bus, slot=1).status == Status.DISCONNECTED
+        clock.ahead += 1.0
+        device.word = named(behind)
+        running.start()
+        port.symlink_to(running.path)
+        expected = None if behind == "A1234" else Status.EXCHANGED
+        for slot in (2, 3):  # until somebody identified it; `read` sees that nothing of its values is kept
+            assert read(bus, slot=slot).status == expected
+        assert bus.connections == 2
+        if expected:
+            assert "B9999 instead of A1234" in bus.counters["a"].trouble
+            identity = bus.identify("a")
+            assert identity
+            assert identity.serial == "B9999"
+            assert read(bus, slot=4).status is None
+        bus.close()
+
+
 def test_a_tcp_connection_on_which_nobody_answers_is_made_anew() -> None:
     dead = [True]
     with line("tcp", Device(fault=lambda asked, number: Fault(silent=dead[0]))) as running:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from drivers.table import Problem
-from edge import config
+from edge import config, environment
 from edge.config import Config
-from edge.environment import check_environment, load_trust
+from edge.environment import check_environment, check_names, load_trust
 from edge.identity import load_identity
 from edge.load import check_load, plan_load
 from hw_sim.authority import Authority
@@ -102,6 +104,28 @@ class TestTheKey:
         assert "no pinned root issued it" in warnings[0].words
 
 
+@pytest.fixture
+def ports(tmp_path: Path) -> Iterator[Path]:
+    """Two adapters under their numbers, one with a serial number of its own, and what udev calls them."""
+    folder = tmp_path / "dev"
+    ends = [os.openpty() for _ in range(2)]
+    one, two = (os.ttyname(end) for _, end in ends)
+    links = {
+        "ttyUSB0": one,
+        "ttyUSB1": two,
+        "by-id/usb-FTDI-port0": one,
+        "by-path/pci-usb-0:0": one,
+        "by-path/pci-usb-0:1": two,
+        "by-path/gone": "/dev/ttyNONE",
+    }
+    for name, port in links.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(port)
+    yield folder
+    for end in sum(ends, ()):
+        os.close(end)
+
+
 class TestTheEnvironment:
     def test_all_is_well(self, settings: Config) -> None:
         assert check_environment(settings) == []
@@ -121,6 +145,26 @@ class TestTheEnvironment:
         make_folder(tmp_path)
         bus = '[[bus]]\nserial = "/etc/hostname"\n[[bus.meter]]\nname = "m"\nmodel = "eastron_sdm630"\nunit = 1'
         assert told(check_environment(write_config(tmp_path, bus))) == [("bus[0].serial", "is no serial port")]
+
+    def test_names_of_ports_that_may_move(self, tmp_path: Path, ports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        make_folder(tmp_path)
+        names = ["ttyUSB0", "ttyUSB1", "ttyACM0", "by-id/usb-FTDI-port0"]
+        meter = 'model = "eastron_sdm630"\nunit = 1\n'
+        lines = [
+            f'[[bus]]\nserial = "{ports / name}"\n[[bus.meter]]\nname = "m{name[-1]}{name[3]}"\n{meter}'
+            for name in names
+        ]
+        settings = write_config(tmp_path, "".join(lines))
+        monkeypatch.setattr(environment, "STABLE", ports)
+        words = "its number may be another adapter's after the next start"
+        found = check_names(settings)
+        assert told(found) == [(f"bus[{number}].serial", words) for number in range(3)]
+        assert [each.advice for each in found] == [
+            f'serial = "{ports}/by-id/usb-FTDI-port0"',
+            f'serial = "{ports}/by-path/pci-usb-0:1"',  # its adapter has no serial number
+            f"use a name in {ports}/by-path",  # not plugged in
+        ]
+        assert check_environment(settings)[1:] == [], "it works, so it is no alarm of the gateway"
 
     def test_a_missing_root_of_an_organisation(self, settings: Config, tmp_path: Path) -> None:
         (tmp_path / "trust/Org2MSP.pem").unlink()
