@@ -63,7 +63,7 @@ class MemoryStore:
 
     @property
     def _committed(self) -> dict[str, bytes]:
-        return self.state.ledger.stores.setdefault((self.state.contract, self.collection), {})
+        return self.state.ledger.stores.get((self.state.contract, self.collection), {})
 
     def get(self, key: str) -> bytes | None:
         return self._committed.get(key)
