@@ -90,6 +90,11 @@ class CallFailed(PeerError):
         self.status = status
         self.message = message
 
+    @property
+    def refused(self) -> bool:
+        """It declined, as opposed to failed."""
+        return self.status in _REFUSALS
+
 
 @dataclass(frozen=True, slots=True)
 class Offers:
