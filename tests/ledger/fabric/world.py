@@ -1,4 +1,4 @@
-"""What `MemoryLedger` of `tests.ledger.world` does, on a peer of Fabric: through our server and the chaincode protocol.
+"""What `MemoryLedger` of `tests.ledger.world` does, on a peer of Fabric: through server and chaincode protocol."""
 
 from __future__ import annotations
 
