@@ -87,8 +87,8 @@ class Change:
 def unpack_change(item: Sequence[Any]) -> Change:
     """What :meth:`Change.pack` made."""
     at_ms, stream, seq, old, new = item
-    sides = [tuple(value and tuple(value) for value in side) for side in (old, new)]
-    return Change(at_ms, bytes.fromhex(stream), seq, sides[0], sides[1])
+    old_import, old_export, new_import, new_export = (value and tuple(value) for value in (*old, *new))
+    return Change(at_ms, bytes.fromhex(stream), seq, (old_import, old_export), (new_import, new_export))
 
 
 def boundary(claim: Claims) -> Boundary | None:

@@ -4,7 +4,7 @@ Rules
 - The registry begins with ``Found``, once: it names every organisation with its roles, the caller's among them as a
   manager. After that the organisations are the managers' registrars' to change, and one manager always remains.
 - A gateway has a home organisation, one with the role ``metering``. It is registered and revoked by a registrar of that
-  organisation or of a manager. A revoked gateway stays revoked: its successor has another name.
+  organisation or of a manager. Registering a revoked one again lets it go on: a device that was found, a mistake.
 - Meters are kept by registrars of managers and distributors, where they hang by the same and by installers of the
   gateway's home organisation.
 - A measuring point of a gateway has at most one meter at a time, and a meter one measuring point. The past is settled
@@ -139,8 +139,6 @@ def _register_gateway(state: State, call: Call) -> bytes:
     if organisation is None or METERING not in organisation["roles"]:
         raise Declined(Reason.UNKNOWN, f"owner: {owner} is no organisation here with the role {METERING}")
     last = versions.current(state, "gateway", name)
-    if last is not None and last["state"] == REVOKED:
-        raise Declined(Reason.CONFLICT, f"gateway {name} has been revoked: register its successor under another name")
     if last is not None and last["owner"] != owner:
         _of(state, call.caller, last["owner"], REGISTRAR)  # whose it is must give it away
     pins = {

@@ -166,7 +166,10 @@ class Store(Protocol):
 
 
 class Private(Store, Protocol):
-    """A collection that only some organisations hold; everybody holds its digests."""
+    """A collection that only some organisations hold; everybody holds its digests.
+
+    :meth:`scan` is for functions that write nothing (Fabric allows no range of private data beside a write).
+    """
 
     def digest(self, key: str) -> bytes | None:
         """SHA-256 of the committed value, known to those too who do not hold it."""

@@ -107,18 +107,19 @@ def test_a_gateway_has_a_metering_home_and_its_registrars(there: Registry) -> No
     there.declines(Reason.MALFORMED, "'pin' is no argument", "RegisterGateway", gateway="gw3", owner="GridMSP", pin=1)
 
 
-def test_a_revoked_gateway_stays_revoked_and_was_active_before(there: Registry) -> None:
+def test_a_revoked_gateway_was_active_before_and_can_come_back(there: Registry) -> None:
     registered = there.do("RegisterGateway", gateway="gw1", owner="GridMSP")
     there.declines(Reason.FORBIDDEN, "AuditMSP may not", "RevokeGateway", AUDITOR, gateway="gw1", why="stolen")
     revoked = there.do("RevokeGateway", DISTRIBUTOR, gateway="gw1", why="stolen")
     assert there.do("RevokeGateway", DISTRIBUTOR, gateway="gw1", why="again") == revoked
-    there.declines(Reason.CONFLICT, "has been revoked", "RegisterGateway", gateway="gw1", owner="GridMSP")
     at = {"gateway": "gw1"}
     assert there.ask("Gateway", **at, at_ms=revoked["since_ms"] - 1)["state"] == "active"
     assert there.ask("Gateway", **at, at_ms=revoked["since_ms"])["why"] == "stolen"
     with pytest.raises(Declined, match="gw1 is not registered at"):
         there.ask("Gateway", **at, at_ms=registered["since_ms"] - 1)
     assert there.ask("History", kind="gateway", name="gw1") == [registered, revoked]
+    assert there.do("RegisterGateway", gateway="gw1", owner="GridMSP")["state"] == "active"
+    assert there.ask("Gateway", **at, at_ms=revoked["since_ms"])["state"] == "revoked"
     assert revoked["by"] == {"organisation": "GridMSP", "name": "luis", "transaction": revoked["by"]["transaction"]}
 
 

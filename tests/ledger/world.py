@@ -25,6 +25,7 @@ class MemoryState:
     writes: dict[tuple[str, str], bytes | None] = field(default_factory=dict)
     purged: set[tuple[str, str]] = field(default_factory=set)
     events: list[tuple[str, bytes]] = field(default_factory=list)
+    ranged: bool = False  # a range of a private collection was read
 
     def private(self, collection: str) -> MemoryStore:
         declared = self.ledger.contracts[self.contract].collections
@@ -85,6 +86,7 @@ class MemoryStore:
         return None if value is None else sha256(value).digest()
 
     def scan(self, start: str, end: str) -> Iterator[tuple[str, bytes]]:
+        self.state.ranged |= self.collection != PUBLIC
         committed = self._committed
         found = sorted((key for key in committed if start <= key < end), key=str.encode)
         return ((key, committed[key]) for key in found)
@@ -116,6 +118,7 @@ class MemoryLedger:
     ) -> bytes:
         """Call and commit. A call that raises changes nothing."""
         state, call, answer = self._call(contract, function, arguments, caller, secret or {})
+        assert not (state.ranged and state.writes), "no range of a private collection beside a write"
         self.transactions += 1
         for (collection, key), value in state.writes.items():
             store = self.stores.setdefault((contract, collection), {})

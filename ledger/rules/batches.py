@@ -1,0 +1,526 @@
+"""Contract ``measurements``: batches are committed, found again by stream and by time, and purged.
+
+Judges nothing by itself: :func:`ledger.rules.measurements.judge` does. Statements are kept where only organisations
+with the role ``metering`` are; everybody sees that a run of a stream was committed, its ends and its root.
+
+Keys, public
+    stream/STREAM                       where a stream stands, its keys
+    of/GATEWAY/STREAM                   a gateway's streams
+    batch/STREAM/FIRST                  one committed run
+    fork/STREAM/SEQ/SID                 that somebody signed two statements for one place
+    pin/GATEWAY                         the certificate after a rekey, where the registry had pinned one
+    purged/STREAM/FIRST                 whose request took the statements away, and when
+
+Keys, private: in ``readings``, which may end on its own (block to live) and is purged on request
+    batch/STREAM/FIRST                  the batch, verbatim
+    day/GATEWAY/DAY/STREAM/FIRST        batches with a statement of that day (UTC)
+    at/GATEWAY/SUB/TIME/STREAM/SEQ      boundaries of settlement periods
+    change/GATEWAY/SUB/TIME/STREAM/SEQ  exchanged meters
+and in ``evidence``, which stays
+    sids/STREAM/FIRST                   the sids of a run: what is a fork can be told after a purge
+    fork/STREAM/SEQ/SID                 the signed statement that makes it one
+
+Rules
+- A refusal is an answer, with the place where the ledger stands: a fork is written down, all others change nothing.
+- One run of a stream at a time: its record is read and written, so of two at once one is a conflict.
+- After a purge a statement's sid, its place in the chain and the root stay; its values and its salt are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cryptography import x509
+
+from ledger.rules import boundaries, registry
+from ledger.rules.measurements import Accepted, Exists, Fork, Gateway, Refused, Stream, Terms, judge
+from ledger.rules.record import Record, pack, parse, unpack
+from ledger.rules.world import (
+    Call,
+    Contract,
+    Declined,
+    Reason,
+    State,
+    integer,
+    key,
+    named,
+    octets,
+    only,
+    ordered,
+    text,
+    under,
+)
+from signer import batch as batches
+from signer.batch import Batch
+from signer.codes import Kind
+from signer.errors import Malformed
+from signer.grammar import SUB
+from signer.statement import Claims
+from signer.trust import Trust
+
+NAME = "measurements"
+READINGS, EVIDENCE = "readings", "evidence"
+
+INGESTION = "ingestion"
+"""Role of the process that hands over an organisation's batches."""
+
+READERS = (INGESTION, "auditor", "settler")
+"""Roles that may read statements, in organisations with the role ``metering``."""
+
+MEMBER = "aigeco.member"
+"""Attribute of a community member's certificate: the pseudonym that the registry knows as owner of meters."""
+
+ERASER = "eraser"
+"""Role of who may purge, in the gateway's home organisation or a manager's."""
+
+EVERY_SIGNATURE = True
+"""Each endorser checks each signature, not the head's only (docs/adr)."""
+
+_SID_BYTES = 32
+_DAY_MS = 86_400_000
+_MAX_PAGE = 1000
+_MAX_POINTS = 10_000
+_MAX_FORKS = 1000  # of a stream; who forks on purpose must not fill everybody's disk
+
+
+@dataclass(frozen=True, slots=True)
+class _Committed:
+    """What the rules look up (:class:`ledger.rules.measurements.Committed`), read from the state."""
+
+    state: State
+
+    def gateway(self, gateway: str) -> Gateway | None:
+        try:
+            entry = unpack(self.state.ask(registry.NAME, "Gateway", pack({"gateway": gateway})))
+        except Declined as declined:
+            if declined.reason is Reason.UNKNOWN:
+                return None
+            raise
+        pins = [bytes.fromhex(entry[pin]) if entry[pin] else None for pin in ("root", "certificate")]
+        renewed = _get(self.state, "pin", gateway)
+        if renewed is not None and renewed["since_ms"] == entry["since_ms"]:
+            pins[1] = bytes.fromhex(renewed["certificate"])
+        return Gateway(gateway, pins[0], pins[1], entry["state"] == registry.REVOKED)
+
+    def stream(self, stream: bytes) -> Stream | None:
+        found = _get(self.state, "stream", stream.hex())
+        if found is None:
+            return None
+        recovers = found["recovers"]
+        return Stream(
+            stream,
+            found["gateway"],
+            found["seq"],
+            bytes.fromhex(found["head"]),
+            bytes.fromhex(found["key"]),
+            bytes.fromhex(recovers) if recovers else None,
+        )
+
+    def root(self, stream: bytes, first: int) -> bytes | None:
+        found = _get(self.state, "batch", stream.hex(), ordered(first))
+        return bytes.fromhex(found["root"]) if found else None
+
+    def sids(self, stream: bytes, first: int, count: int) -> Sequence[bytes]:
+        found: list[bytes] = []
+        for start, sids in _runs(self.state, EVIDENCE, "sids", stream, first, first + count):
+            places = range(max(first - start, 0), len(sids) // _SID_BYTES)
+            found += [sids[_SID_BYTES * place : _SID_BYTES * (place + 1)] for place in places]
+        return found[:count]
+
+    def keys(self, stream: bytes) -> Sequence[bytes]:
+        found = _get(self.state, "stream", stream.hex())
+        return [bytes.fromhex(spki) for spki in found["keys"]] if found else []
+
+
+# ---- what is written
+
+
+def _submit(state: State, call: Call) -> bytes:
+    """Commit the batch in the secret's ``batch``, published by ``gateway``.
+
+    Answers: ``outcome`` (``committed``, ``exists``, ``refused``), with ``batch``, the public record, or ``reason``,
+    ``words``, ``seq`` and ``sid`` as a refusal on MQTT has them.
+    """
+    call.caller.need(INGESTION)
+    _metering(state, call)
+    given = call.record()
+    only(given, "gateway")
+    try:
+        batch, claims = batches.parse(call.hidden_bytes("batch"))
+    except Malformed as error:
+        raise Declined(Reason.MALFORMED, str(error)) from error
+    terms = Terms(_trust(state, batch, claims), call.time_ms, EVERY_SIGNATURE)
+    said = judge(_Committed(state), terms, named(given, "gateway"), batch, claims)
+    if isinstance(said, Exists):
+        return pack({"outcome": "exists", "batch": _get(state, "batch", batch.stream.hex(), ordered(batch.first))})
+    if isinstance(said, Refused):
+        if said.fork is not None:
+            _write_fork(state, call, said.fork)
+        place = {"seq": said.seq, "sid": said.sid.hex() if said.sid else None}
+        return pack({"outcome": "refused", "reason": int(said.reason), "words": said.words, **place})
+    return pack({"outcome": "committed", "batch": _write(state, call, batch, claims, said)})
+
+
+def _write(state: State, call: Call, batch: Batch, claims: Sequence[Claims], accepted: Accepted) -> Record:
+    stream, first = batch.stream.hex(), ordered(batch.first)
+    line, gateway = accepted.stream, accepted.stream.gateway
+    before = _get(state, "stream", stream)
+    if before is None:
+        state.put(key("of", gateway, stream), b"1")
+    keys = dict.fromkeys((*(before["keys"] if before else ()), accepted.key.hex()))
+    stands = {
+        "stream": stream,
+        "gateway": gateway,
+        "seq": line.seq,
+        "head": line.head.hex(),
+        "key": line.key.hex(),
+        "keys": list(keys),
+        "recovers": line.recovers.hex() if line.recovers else None,
+    }
+    state.put(key("stream", stream), pack(stands))
+    if accepted.gateway is not None and accepted.gateway.certificate is not None:
+        entry = unpack(state.ask(registry.NAME, "Gateway", pack({"gateway": gateway})))
+        renewed = {"certificate": accepted.gateway.certificate.hex(), "since_ms": entry["since_ms"]}
+        state.put(key("pin", gateway), pack(renewed))
+    record = {
+        "stream": stream,
+        "first": batch.first,
+        "count": batch.count,
+        "prev": batch.prev.hex(),
+        "head": batch.head.hex(),
+        "root": batch.root.hex(),
+        "key_id": claims[0].key_id.hex(),
+        "gateway": gateway,
+        "submitter": call.caller.organisation,
+        "time_ms": call.time_ms,
+        "transaction": call.transaction,
+    }
+    state.put(key("batch", stream, first), pack(record))
+    state.private(EVIDENCE).put(key("sids", stream, first), b"".join(claim.sid for claim in claims))
+    readings = state.private(READINGS)
+    readings.put(key("batch", stream, first), batch.data)
+    for name, value in _index(gateway, batch, claims):
+        readings.put(name, value)
+    state.tell("committed", pack({"stream": stream, "first": batch.first, "root": batch.root.hex()}))
+    return record
+
+
+def _index(gateway: str, batch: Batch, claims: Sequence[Claims]) -> Iterator[tuple[str, bytes]]:
+    """The private keys by which a batch's statements are found, with their values."""
+    stream = batch.stream.hex()
+    for day in sorted(frozenset(claim.instant.utc_ms // _DAY_MS for claim in claims)):
+        yield key("day", gateway, ordered(day), stream, ordered(batch.first)), b"1"
+    for claim in claims:
+        if at := boundaries.boundary(claim):
+            yield key("at", gateway, claim.sub, ordered(at.at_ms), stream, ordered(claim.seq)), pack(at.pack())
+        elif exchanged := boundaries.change(claim):
+            name = key("change", gateway, claim.sub, ordered(exchanged.at_ms), stream, ordered(claim.seq))
+            yield name, pack(exchanged.pack())
+
+
+def _write_fork(state: State, call: Call, fork: Fork) -> None:
+    stream, place = fork.stream.hex(), key("fork", fork.stream.hex(), ordered(fork.seq), fork.other.hex())
+    known = sum(1 for _ in state.scan(*under("fork", stream)))
+    if state.get(place) is not None or known >= _MAX_FORKS:
+        return
+    sides = {"stream": stream, "seq": fork.seq, "committed": fork.committed.hex(), "other": fork.other.hex()}
+    state.put(place, pack({**sides, "time_ms": call.time_ms, "submitter": call.caller.organisation}))
+    state.private(EVIDENCE).put(place, fork.statement)
+    state.tell("fork", pack(sides))
+
+
+def _purge(state: State, call: Call) -> bytes:
+    """Take away the statements of the run that begins at ``first``; a second time it changes nothing."""
+    call.caller.need(ERASER)
+    given = call.record()
+    only(given, "stream", "first", "why")
+    record = _run(state, given)
+    _home(state, call, record["gateway"])
+    stream, first = record["stream"], ordered(record["first"])
+    done = _get(state, "purged", stream, first)
+    if done is not None:
+        return pack(done)
+    readings = state.private(READINGS)
+    data = readings.get(key("batch", stream, first))
+    if data is None:
+        raise Declined(Reason.UNKNOWN, f"the statements of stream {stream} from seq {record['first']} are not here")
+    batch, claims = batches.parse(data)
+    for name, _ in _index(record["gateway"], batch, claims):
+        readings.purge(name)
+    readings.purge(key("batch", stream, first))
+    why = text(given, "why")[:100]
+    done = {"stream": stream, "first": record["first"], "count": record["count"], "why": why, "time_ms": call.time_ms}
+    done |= {"organisation": call.caller.organisation, "name": call.caller.name, "transaction": call.transaction}
+    state.put(key("purged", stream, first), pack(done))
+    return pack(done)
+
+
+# ---- what is asked, in public
+
+
+def _stream(state: State, call: Call) -> bytes:
+    given = call.record()
+    only(given, "stream")
+    return pack(_known(state, "stream", octets(given, "stream", 16).hex()))
+
+
+def _streams(state: State, call: Call) -> bytes:
+    """Ids of a gateway's streams."""
+    given = call.record()
+    only(given, "gateway")
+    start, end = under("of", named(given, "gateway"))
+    return pack([name.rsplit("/", 1)[1] for name, _ in state.scan(start, end)])
+
+
+def _batches(state: State, call: Call) -> bytes:
+    """Public records of a stream's runs from ``from_seq`` on, a page."""
+    given = call.record()
+    only(given, "stream", "from_seq", "limit")
+    stream = octets(given, "stream", 16).hex()
+    start = key("batch", stream, ordered(integer({"from_seq": 0, **given}, "from_seq", 0, (1 << 64) - 1)))
+    return pack([parse(value) for _, value in _page(given, state.scan(start, under("batch", stream)[1]))])
+
+
+def _receipt(state: State, call: Call) -> bytes:
+    """What is committed of a run, with the caller's nonce: an endorsed read of it proves commitment to everybody."""
+    given = call.record()
+    only(given, "stream", "first", "nonce")
+    return pack({"batch": _run(state, given), "nonce": octets(given, "nonce", 16).hex()})
+
+
+def _forks(state: State, call: Call) -> bytes:
+    given = call.record()
+    only(given, "stream")
+    return pack([parse(value) for _, value in state.scan(*under("fork", octets(given, "stream", 16).hex()))])
+
+
+def _purged(state: State, call: Call) -> bytes:
+    given = call.record()
+    only(given, "stream")
+    return pack([parse(value) for _, value in state.scan(*under("purged", octets(given, "stream", 16).hex()))])
+
+
+# ---- what is asked by those who may read statements
+
+
+def _statements(state: State, call: Call) -> bytes:
+    """Statements of a stream from ``from_seq`` on, hex, at most ``limit``; with the seq to go on from, or null.
+
+    Runs whose statements are not here any more are named instead.
+    """
+    _reader(state, call)
+    given = call.record()
+    only(given, "stream", "from_seq", "limit")
+    stream, limit = octets(given, "stream", 16), _limit(given)
+    from_seq = integer({"from_seq": 0, **given}, "from_seq", 0, (1 << 64) - 1)
+    last = _known(state, "stream", stream.hex())["seq"]
+    until = min(from_seq + limit - 1, last) + 1
+    found: list[list[object]] = []
+    for start, data in _runs(state, READINGS, "batch", stream, from_seq, until):
+        for number, said in enumerate(batches.parse(data)[0].statements):
+            if from_seq <= start + number < until:
+                found.append([start + number, said.hex()])
+    return pack({"statements": found, "next": until if until <= last else None})
+
+
+def _statements_at(state: State, call: Call) -> bytes:
+    """Statements of a gateway said from ``from_ms`` to before ``until_ms``, by day, stream and seq; a page.
+
+    Goes on after ``after``, the [day, stream, first] that the page before ended with.
+    """
+    _reader(state, call)
+    given = call.record()
+    only(given, "gateway", "from_ms", "until_ms", "after", "limit")
+    gateway, from_ms, until_ms = named(given, "gateway"), *_period(given)
+    found: list[list[object]] = []
+    end: list[object] | None = None
+    for day, stream, first in _days(state, gateway, from_ms, until_ms, given.get("after")):
+        data = state.private(READINGS).get(key("batch", stream, first))
+        for claim in batches.parse(data)[1] if data else ():
+            at_ms = claim.instant.utc_ms
+            if from_ms <= at_ms < until_ms and at_ms // _DAY_MS == day:
+                found.append([stream, claim.seq, claim.data.hex()])
+        if len(found) >= _limit(given):
+            end = [day, stream, first]
+            break
+    return pack({"statements": found, "after": end})
+
+
+def _days(state: State, gateway: str, from_ms: int, until_ms: int, after: object) -> Iterator[tuple[int, str, str]]:
+    start, _ = under("day", gateway, ordered(from_ms // _DAY_MS))
+    _, end = under("day", gateway, ordered((until_ms - 1) // _DAY_MS))
+    if after is not None:
+        if not isinstance(after, list) or len(after) != 3:
+            raise Declined(Reason.MALFORMED, "after: give back what the page before ended with")
+        start = key("day", gateway, ordered(after[0]), str(after[1]), f"{after[2]}\0")
+    for name, _ in state.private(READINGS).scan(start, end):
+        _, _, day, stream, first = name.split("/")
+        yield int(day, 16), stream, first
+
+
+def _of_meter(state: State, call: Call) -> bytes:
+    """Statements about one meter said from ``from_ms`` to before ``until_ms``: for its owner, and who may read all.
+
+    What the gateway says of itself (boots, gaps of all meters, clock steps) and the certificates belong to them too.
+    """
+    given = call.record()
+    only(given, "meter", "from_ms", "until_ms")
+    from_ms, until_ms = _period(given)
+    meter = text(given, "meter")
+    own = call.caller.attributes.get(MEMBER)
+    record = unpack(state.ask(registry.NAME, "Meter", pack({"meter": meter})))
+    if own is None or record["owner"] != own:
+        _reader(state, call)
+    found: list[list[object]] = []
+    for place in parse(state.ask(registry.NAME, "Assignments", pack({"meter": meter}))):
+        start = max(from_ms, place["from_ms"])
+        end = until_ms if place["until_ms"] is None else min(until_ms, place["until_ms"])
+        if start >= end:
+            continue
+        for day, stream, first in _days(state, place["gateway"], start, end, None):
+            data = state.private(READINGS).get(key("batch", stream, first))
+            for claim in batches.parse(data)[1] if data else ():
+                at_ms = claim.instant.utc_ms
+                if start <= at_ms < end and at_ms // _DAY_MS == day and claim.sub == place["sub"]:
+                    found.append([stream, claim.seq, claim.data.hex()])
+    return pack({"statements": found})
+
+
+def _boundaries(state: State, call: Call) -> bytes:
+    """Boundaries and exchanges of measuring points from ``from_ms`` to ``until_ms``, both included."""
+    _reader(state, call)
+    given = call.record()
+    only(given, "points", "from_ms", "until_ms")
+    points = given.get("points")
+    if not isinstance(points, list) or len(points) > _MAX_POINTS:
+        raise Declined(Reason.MALFORMED, f'points: a list of at most {_MAX_POINTS} ["gateway","sub"] is needed')
+    from_ms = integer(given, "from_ms", 0, registry.LATEST_MS)
+    until_ms = integer(given, "until_ms", from_ms, registry.LATEST_MS)
+    found = []
+    for point in points:
+        if not isinstance(point, list) or len(point) != 2 or not all(isinstance(part, str) for part in point):
+            raise Declined(Reason.MALFORMED, f'points: {str(point)[:60]}: ["gateway","sub"] is needed')
+        gateway, sub = point
+        if not SUB.fullmatch(gateway) or not SUB.fullmatch(sub):
+            raise Declined(Reason.MALFORMED, f"points: {str(point)[:120]}: letters, digits and hyphens are needed")
+        listed = {"gateway": gateway, "sub": sub}
+        for what in ("at", "change"):
+            area = (key(what, gateway, sub, ordered(from_ms)), under(what, gateway, sub, ordered(until_ms))[1])
+            listed[what] = [parse(value) for _, value in state.private(READINGS).scan(*area)]
+        found.append(listed)
+    return pack({"points": found})
+
+
+# ---- who may, and what is there
+
+
+def _metering(state: State, call: Call) -> None:
+    organisation = call.caller.organisation
+    try:
+        entry = unpack(state.ask(registry.NAME, "Organisation", pack({"organisation": organisation})))
+    except Declined as declined:
+        if declined.reason is not Reason.UNKNOWN:
+            raise
+        entry = {"roles": []}
+    if registry.METERING not in entry["roles"]:
+        raise Declined(Reason.FORBIDDEN, f"{organisation} is no organisation here with the role {registry.METERING}")
+
+
+def _reader(state: State, call: Call) -> None:
+    call.caller.need(*READERS)
+    _metering(state, call)
+
+
+def _home(state: State, call: Call, gateway: str) -> None:
+    """The caller is of the gateway's home organisation, or of a manager."""
+    organisation = call.caller.organisation
+    owner = unpack(state.ask(registry.NAME, "Gateway", pack({"gateway": gateway})))["owner"]
+    if organisation == owner:
+        return
+    entry = unpack(state.ask(registry.NAME, "Organisation", pack({"organisation": organisation})))
+    if registry.MANAGER not in entry["roles"]:
+        raise Declined(Reason.FORBIDDEN, f"{organisation} may not do this: a {registry.MANAGER} or {owner} may")
+
+
+def _trust(state: State, batch: Batch, claims: Sequence[Claims]) -> Trust:
+    """The roots of gateways; looked up for the two kinds of batches that carry certificates."""
+    if batch.first and claims[-1].kind != Kind.REKEY:
+        return Trust()
+    listed = parse(state.ask(registry.NAME, "List", pack({"kind": "authority"})))
+    roots = [entry["certificate"] for entry in listed if entry["state"] == registry.ACTIVE]
+    return Trust(gateways=tuple(_certificate(bytes.fromhex(root)) for root in roots))
+
+
+@lru_cache(maxsize=64)
+def _certificate(data: bytes) -> x509.Certificate:
+    return x509.load_der_x509_certificate(data)
+
+
+def _get(state: State, *parts: str) -> Record | None:
+    value = state.get(key(*parts))
+    return None if value is None else unpack(value)
+
+
+def _known(state: State, kind: str, *names: str) -> Record:
+    found = _get(state, kind, *names)
+    if found is None:
+        raise Declined(Reason.UNKNOWN, f"{kind} {' '.join(names)} is not known here")
+    return found
+
+
+def _run(state: State, given: Record) -> Record:
+    stream, first = octets(given, "stream", 16).hex(), integer(given, "first", 0, (1 << 64) - 1)
+    found = _get(state, "batch", stream, ordered(first))
+    if found is None:
+        raise Declined(Reason.UNKNOWN, f"no batch of stream {stream} begins at seq {first}")
+    return found
+
+
+def _runs(state: State, collection: str, what: str, stream: bytes, first: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Private values of the runs that hold seq ``first`` to before ``end``, with each run's first seq.
+
+    Found by their public records, because a range of a private collection is for functions that write nothing.
+    """
+    start = max(first - batches.MAX_STATEMENTS + 1, 0)  # no run that begins earlier reaches ``first``
+    for name, _ in state.scan(key("batch", stream.hex(), ordered(start)), key("batch", stream.hex(), ordered(end))):
+        value = state.private(collection).get(key(what, *name.split("/")[1:]))
+        if value is not None:
+            yield int(name.rsplit("/", 1)[1], 16), value
+
+
+def _page(given: Record, rows: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    for number, row in enumerate(rows, 1):
+        yield row
+        if number == _limit(given):
+            return
+
+
+def _limit(given: Record) -> int:
+    return integer({"limit": _MAX_PAGE, **given}, "limit", 1, _MAX_PAGE)
+
+
+def _period(given: Record) -> tuple[int, int]:
+    from_ms = integer(given, "from_ms", 0, registry.LATEST_MS)
+    return from_ms, integer(given, "until_ms", from_ms + 1, registry.LATEST_MS)
+
+
+CONTRACT = Contract(
+    NAME,
+    {
+        "SubmitBatch": _submit,
+        "Purge": _purge,
+        "Stream": _stream,
+        "Streams": _streams,
+        "Batches": _batches,
+        "Receipt": _receipt,
+        "Forks": _forks,
+        "Purged": _purged,
+        "Statements": _statements,
+        "StatementsAt": _statements_at,
+        "OfMeter": _of_meter,
+        "Boundaries": _boundaries,
+    },
+    (READINGS, EVIDENCE),
+)

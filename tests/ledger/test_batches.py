@@ -1,0 +1,287 @@
+"""Contract ``measurements``: the scenarios of every ledger, what is found again by whom, what a purge leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from drivers.reading import Reading, exact
+from ledger.rules import batches as contract
+from ledger.rules import registry
+from ledger.rules.boundaries import unpack as unpack_boundary
+from ledger.rules.boundaries import unpack_change
+from ledger.rules.record import parse
+from ledger.rules.world import Caller, Declined, Reason
+from signer import batch as batches
+from signer.batch import Batch
+from signer.errors import Malformed
+from signer.statement import parse as parse_statement
+from tests.ledger.lines import START_MS, Line, World, der, instant
+from tests.ledger.scenarios import MALFORMED, SCENARIOS, Register, Scenario, Send
+from tests.ledger.world import MemoryLedger
+
+QUARTER_MS = 15 * 60 * 1000
+REGISTRAR = Caller("CommunityMSP", "ana", {"aigeco.role": "registrar"})
+INGESTION = Caller("CommunityMSP", "peer0", {"aigeco.role": "ingestion"})
+AUDITOR = Caller("AuditMSP", "eva", {"aigeco.role": "auditor"})
+ERASER = Caller("CommunityMSP", "ana", {"aigeco.role": "eraser"})
+MEMBER = Caller("CommunityMSP", "maria", {"aigeco.member": "member-1"})
+NEIGHBOUR = Caller("CommunityMSP", "joan", {"aigeco.member": "member-2"})
+
+
+class Place:
+    """A registry and measurements on one ledger in memory."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ledger = MemoryLedger(registry.CONTRACT, contract.CONTRACT, time_ms=START_MS)
+        organisations = {
+            "CommunityMSP": ["manager", "metering"],
+            "AuditMSP": ["auditor", "metering"],
+            "PoolMSP": ["aggregator"],
+        }
+        roots = [der(root).hex() for root in world.trust.gateways]
+        self.registry("Found", organisations=organisations, authorities=roots)
+
+    def registry(self, function: str, **arguments: object) -> Any:
+        self.ledger.time_ms += 1
+        return parse(self.ledger.commit("registry", function, arguments, REGISTRAR))
+
+    def register(self, step: Register) -> None:
+        gateway = step.gateway
+        if gateway.revoked:
+            self.registry("RevokeGateway", gateway=gateway.gateway, why="test")
+            return
+        pins = {"root": gateway.root, "certificate": gateway.certificate}
+        given = {name: pin.hex() for name, pin in pins.items() if pin}
+        self.registry("RegisterGateway", gateway=gateway.gateway, owner="CommunityMSP", **given)
+
+    def send(self, batch: Batch | bytes, publisher: str = "alpha", caller: Caller = INGESTION) -> Any:
+        data = batch if isinstance(batch, bytes) else batch.data
+        return parse(self.ledger.commit("measurements", "SubmitBatch", {"gateway": publisher}, caller, {"batch": data}))
+
+    def ask(self, function: str, caller: Caller = AUDITOR, **arguments: object) -> Any:
+        return parse(self.ledger.evaluate("measurements", function, arguments, caller))
+
+    def state(self) -> dict[tuple[str, str], dict[str, bytes]]:
+        return {name: dict(store) for name, store in self.ledger.stores.items()}
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def place(world: World) -> Place:
+    made = Place(world)
+    made.registry("RegisterGateway", gateway="alpha", owner="CommunityMSP")
+    return made
+
+
+def quarters(line: Line, count: int, sub: str = "main", first: int = 0) -> Line:
+    """Sign a reading every five minutes, three of them a quarter hour."""
+    for number in range(first * 3, (first + count) * 3):
+        slot_ms = START_MS + number * QUARTER_MS // 3
+        values = ((264, exact(1000 + 7 * number, 0)), (520, exact(50 + number, 1)))
+        line.statements.append(line.chain.reading(Reading(sub, slot_ms, None, values, 40), instant(slot_ms + 40)))
+    return line
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_scenario(scenario: Scenario, world: World) -> None:
+    place = Place(world)
+    for number, step in enumerate(scenario(world)):
+        if isinstance(step, Register):
+            place.register(step)
+        else:
+            _check(place, step, f"step {number}")
+
+
+def _check(place: Place, step: Send, where: str) -> None:
+    before = place.state()
+    if step.answer == MALFORMED:
+        with pytest.raises(Declined, match="malformed"):
+            place.send(step.data, step.publisher)
+        assert place.state() == before, f"{where}: changed something"
+        return
+    said = place.send(step.data, step.publisher)
+    if said["outcome"] != "refused":
+        expected = {"committed": "accepted", "exists": "exists"}[said["outcome"]]
+        assert expected == step.answer, where
+    else:
+        assert (said["reason"], said["seq"]) == (step.answer, step.last), f"{where}: {said['words']}"
+        stream = batches.parse(step.data)[0].stream
+        forks = place.ask("Forks", stream=stream.hex())
+        assert (step.fork is None) or any(fork["seq"] == step.fork for fork in forks), where
+        assert step.fork is not None or place.state() == before, f"{where}: changed something"
+    if step.answer == "exists":
+        assert place.state() == before, f"{where}: changed something"
+
+
+def test_only_ingestion_of_a_metering_organisation_hands_over_batches(place: Place, world: World) -> None:
+    line = world.line("alpha").begin()
+    for caller, words in (
+        (AUDITOR, "no certificate with the attribute aigeco.role = ingestion"),
+        (
+            Caller("PoolMSP", "x", {"aigeco.role": "ingestion"}),
+            "PoolMSP is no organisation here with the role metering",
+        ),
+        (Caller("OtherMSP", "x", {"aigeco.role": "ingestion"}), "OtherMSP is no organisation here"),
+    ):
+        with pytest.raises(Declined, match=words):
+            place.send(line.rest(0), caller=caller)
+    with pytest.raises(Declined, match="batch is missing in the transient map"):
+        place.ledger.commit("measurements", "SubmitBatch", {"gateway": "alpha"}, INGESTION)
+    assert place.send(line.rest(0))["outcome"] == "committed"
+
+
+def test_a_revoked_root_begins_no_stream(place: Place, world: World) -> None:
+    for root in world.trust.gateways:
+        place.registry("SetAuthority", certificate=der(root).hex(), state="revoked")
+    said = place.send(world.line("alpha").begin().rest(0))
+    assert (said["outcome"], said["reason"]) == ("refused", 4)
+    assert "the certificate in the genesis" in said["words"]
+
+
+def test_statements_are_found_by_stream_in_pages(place: Place, world: World) -> None:
+    line = world.line("alpha").begin().grow(24)
+    for first, count in ((0, 1), (1, 9), (10, 15)):
+        place.send(line.batch(first, count))
+    assert line.chain.head is not None
+    stream = line.chain.head.stream.hex()
+    found: list[list[Any]] = []
+    at = 0
+    while at is not None:
+        page = place.ask("Statements", stream=stream, from_seq=at, limit=7)
+        found += page["statements"]
+        at = page["next"]
+    assert found == [[number, said.data.hex()] for number, said in enumerate(line.statements)]
+    assert [run["first"] for run in place.ask("Batches", stream=stream, limit=2)] == [0, 1]
+    assert [run["first"] for run in place.ask("Batches", stream=stream, from_seq=2)] == [10]
+    assert place.ask("Streams", gateway="alpha") == [stream]
+    assert place.ask("Stream", stream=stream)["seq"] == 24
+    receipt = place.ask("Receipt", caller=NEIGHBOUR, stream=stream, first=10, nonce="ab" * 16)
+    assert receipt["batch"]["root"] == line.batch(10, 15).root.hex()
+    assert receipt["nonce"] == "ab" * 16
+
+
+def test_statements_are_found_by_time_across_days_and_streams(place: Place, world: World) -> None:
+    line = quarters(world.line("alpha").begin(), 4 * 26)
+    for first in range(0, len(line.statements), 100):
+        place.send(line.rest(first) if first + 100 > len(line.statements) else line.batch(first, 100))
+    from_ms, until_ms = START_MS + 3_600_000, START_MS + 25 * 3_600_000
+    found: list[int] = []
+    after: object = None
+    while True:
+        page = place.ask(
+            "StatementsAt",
+            gateway="alpha",
+            from_ms=from_ms,
+            until_ms=until_ms,
+            limit=90,
+            **({"after": after} if after else {}),
+        )
+        found += [seq for _, seq, _ in page["statements"]]
+        after = page["after"]
+        if after is None:
+            break
+    said = [parse_statement(made.data) for made in line.statements]
+    expected = [claim.seq for claim in said if from_ms <= claim.instant.utc_ms < until_ms]
+    assert sorted(found) == expected
+    assert len(found) == len(expected), "something came twice"
+
+
+def test_boundaries_are_the_registers_at_quarter_hours(place: Place, world: World) -> None:
+    line = quarters(world.line("alpha").begin(), 5)
+    line.statements.append(line.chain.reading(Reading("main", START_MS + 5 * QUARTER_MS, 2), instant(START_MS)))
+    old, new = ((264, exact(99, 0)),), ((264, exact(1, 0)), (520, exact(0, 0)))
+    line.statements.append(line.chain.exchange("main", instant(START_MS + 5000), "A1", old, "B2", new))
+    place.send(line.rest(0))
+    points = [["alpha", "main"], ["alpha", "none"]]
+    until_ms = START_MS + 5 * QUARTER_MS
+    main, none = place.ask("Boundaries", points=points, from_ms=START_MS + QUARTER_MS, until_ms=until_ms)["points"]
+    assert none == {"gateway": "alpha", "sub": "none", "at": [], "change": []}
+    found = [unpack_boundary(item) for item in main["at"]]
+    assert [(at.at_ms - START_MS) // QUARTER_MS for at in found] == [1, 2, 3, 4, 5]
+    assert (found[0].seq, found[0].status, found[0].imported, found[0].exported) == (4, 0, (1021, 0), (53, 1))
+    assert (found[4].status, found[4].imported, found[4].exported) == (2, None, None)
+    assert [item.pack() for item in found] == main["at"]
+    assert main["change"] == []  # it was before
+    earlier = place.ask("Boundaries", points=points, from_ms=START_MS, until_ms=until_ms)["points"][0]["change"]
+    exchanged = unpack_change(earlier[0])
+    assert (exchanged.old, exchanged.new) == (((99, 0), None), ((1, 0), (0, 0)))
+    assert exchanged.pack() == earlier[0]
+
+
+def test_who_may_read_what(place: Place, world: World) -> None:
+    line = quarters(world.line("alpha").begin(), 4)
+    quarters(line, 4, "other")
+    place.send(line.rest(0))
+    assert line.chain.head is not None
+    stream = line.chain.head.stream.hex()
+    for meter, owner, sub in (("m1", "member-1", "main"), ("m2", "member-2", "other")):
+        facts = {"model": "x", "serial": meter, "place": "p", "role": "consumption", "owner": owner}
+        place.registry("RegisterMeter", meter=meter, **facts)
+        place.registry("AssignMeter", meter=meter, gateway="alpha", sub=sub, from_ms=START_MS + QUARTER_MS)
+    period = {"from_ms": START_MS, "until_ms": START_MS + 10 * QUARTER_MS}
+    everything = [
+        ("Statements", {"stream": stream}),
+        ("StatementsAt", {"gateway": "alpha", **period}),
+        ("Boundaries", {"points": [["alpha", "main"]], **period}),
+    ]
+    pool = Caller("PoolMSP", "bea", {"aigeco.role": "auditor"})
+    for caller in (MEMBER, pool, REGISTRAR):
+        for function, arguments in everything:
+            with pytest.raises(Declined) as caught:
+                place.ask(function, caller, **arguments)
+            assert caught.value.reason is Reason.FORBIDDEN
+    own = place.ask("OfMeter", MEMBER, meter="m1", **period)["statements"]
+    assert [parse_statement(bytes.fromhex(data)).sub for _, _, data in own] == ["main"] * 9, (
+        "three quarters, from its day on"
+    )
+    with pytest.raises(Declined, match="forbidden"):
+        place.ask("OfMeter", NEIGHBOUR, meter="m1", **period)
+    assert place.ask("OfMeter", AUDITOR, meter="m1", **period)["statements"] == own
+
+
+def test_a_purge_takes_the_values_and_leaves_the_chain(place: Place, world: World) -> None:
+    line = quarters(world.line("alpha").begin(), 4)
+    twin = line.clone()
+    quarters(line, 4, first=4)
+    runs = [line.batch(0, 10), line.batch(10, 8), line.batch(18, 7)]
+    for run in runs:
+        place.send(run)
+    stream = runs[0].stream.hex()
+    for caller, words in ((AUDITOR, "attribute"), (Caller("AuditMSP", "x", {"aigeco.role": "eraser"}), "may not")):
+        with pytest.raises(Declined, match=words):
+            place.ledger.commit("measurements", "Purge", {"stream": stream, "first": 10, "why": "asked"}, caller)
+    purge = {"stream": stream, "first": 10, "why": "asked by the member"}
+    done = place.ledger.commit("measurements", "Purge", purge, ERASER)
+    after = place.state()
+    assert place.ledger.commit("measurements", "Purge", purge, ERASER) == done
+    assert place.state() == after
+    page = place.ask("Statements", stream=stream)
+    assert [seq for seq, _ in page["statements"]] == [*range(10), *range(18, 25)]
+    values = place.ledger.stores["measurements", "readings"]
+    for said in line.statements[10:18]:
+        claim = parse_statement(said.data)
+        assert not any(claim.salt in value or said.data in value for value in values.values())
+    assert len(place.ask("Batches", stream=stream)) == 3
+    assert [entry["why"] for entry in place.ask("Purged", stream=stream)] == ["asked by the member"]
+    # the batch again is recognised, the next one is accepted, and another line of the same card is still a fork
+    assert place.send(runs[1])["outcome"] == "exists"
+    line.grow(2)
+    assert place.send(line.batch(25, 2))["outcome"] == "committed"
+    said = place.send(twin.grow(3).batch(13, 3))
+    assert (said["outcome"], said["reason"]) == ("refused", 2)
+    assert [fork["seq"] for fork in place.ask("Forks", stream=stream)] == [13]
+
+
+def test_what_is_no_batch_is_declined(place: Place) -> None:
+    for data in (b"", b"\xa0", b"\xff" * 100):
+        with pytest.raises(Malformed):
+            batches.parse(data)
+        with pytest.raises(Declined, match="malformed"):
+            place.send(data)
