@@ -52,6 +52,9 @@ _MAX_STREAMS = 32
 # Transactions that may wait for a thread, for each that runs. A peer gives up after its execution timeout (30 s).
 _QUEUE = 16
 
+# A peer that finds the last answer and the end of the stream at once takes either (a Go `select`).
+_LAST_ANSWER_S = 0.1
+
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -174,7 +177,13 @@ class Server:
             streams = list(self._streams)
         deadline = time.monotonic() + patience_s
         for stream in streams:
-            stream.drain(max(0.0, deadline - time.monotonic()))
+            stream.drain()
+        for stream in streams:
+            stream.wait_idle(max(0.0, deadline - time.monotonic()))
+        if streams:
+            time.sleep(_LAST_ANSWER_S)
+        for stream in streams:
+            stream.end()
         if self._grpc is not None:
             self._grpc.stop(grace=1.0).wait()
         self._pool.shutdown(wait=False)
@@ -248,12 +257,15 @@ class _Stream:
                 raise StreamLost("the stream has ended, or the transaction is over")
             transaction.expects = True
 
-    def drain(self, patience_s: float) -> None:
-        """Take no transaction any more, wait for those that run, end."""
+    def drain(self) -> None:
+        """Take no transaction any more."""
         with self._idle:
             self._draining = True
+
+    def wait_idle(self, patience_s: float) -> None:
+        """Until no transaction runs, at most so long."""
+        with self._idle:
             self._idle.wait_for(lambda: self._ended or not self._running, patience_s)
-        self.end()
 
     def end(self) -> None:
         """Whoever waits for the peer learns that it is gone. Safe to call again."""

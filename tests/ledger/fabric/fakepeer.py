@@ -551,7 +551,7 @@ class PeerStream:
             self.send(Message(type=Message.READY, payload=offers.SerializeToString()))
             self.ready.set()
         elif message.type in (Message.COMPLETED, Message.ERROR):
-            self._pool.submit(self._complete, message)
+            self._complete(message)
         elif message.type != Message.KEEPALIVE:
             with self._lock:
                 if message.txid in self._active:
