@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 
 import pytest
 
-from ledger.rules import registry
 from ledger.rules.world import Call, Caller, Contract, Declined, Reason, State
-from tests.ledger import test_registry
 from tests.ledger.fabric.world import FabricLedger
 
 ANA = Caller("Org1MSP", "ana", {"aigeco.role": "registrar"})
@@ -104,24 +101,3 @@ def test_one_contract_asks_another_as_the_same_caller(ledger: FabricLedger) -> N
         ledger.evaluate("asks", "Ask", b"Decline", ANA)
     assert caught.value.reason is Reason.OUT_OF_ORDER
     assert ledger.peer.query("Ask", [b"Fail"], contract="asks").status == 500
-
-
-class OnFabric(test_registry.Registry):
-    def __init__(self) -> None:
-        self.ledger = FabricLedger(registry.CONTRACT)  # type: ignore[assignment]
-
-
-@pytest.fixture
-def there() -> Iterator[OnFabric]:
-    made = OnFabric()
-    made.do("Found", **test_registry.FOUNDING)
-    yield made
-    made.ledger.close()  # type: ignore[attr-defined]
-
-
-REGISTRY = [test for name, test in vars(test_registry).items() if name.startswith("test_")]
-
-
-@pytest.mark.parametrize("scenario", [test for test in REGISTRY if [*inspect.signature(test).parameters] == ["there"]])
-def test_the_registry_on_a_peer(scenario: Callable[[OnFabric], None], there: OnFabric) -> None:
-    scenario(there)

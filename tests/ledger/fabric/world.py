@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from types import ModuleType
 from typing import Any
+
+import pytest
 
 from ledger.fabric.contracts import handler
 from ledger.rules.record import pack
@@ -84,3 +87,20 @@ def _answer(outcome: Outcome) -> bytes:
         raise Declined(Reason(reason), words)
     assert outcome.status == 200, outcome
     return outcome.payload
+
+
+@contextmanager
+def on_a_peer(module: ModuleType) -> Iterator[None]:
+    """The tests of this module have a peer where they ask for a ``MemoryLedger``."""
+    made: list[FabricLedger] = []
+
+    def make(*contracts: Contract, **how: Any) -> FabricLedger:
+        made.append(FabricLedger(*contracts, **how))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MemoryLedger", make)
+        yield
+    assert made, f"no test of {module.__name__} asked for a ledger"
+    for ledger in made:
+        ledger.close()
