@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 
@@ -141,9 +142,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port), backlog=_BACKLOG)
     except OSError as error:
-        raise PortProblem(
-            place, error.strerror or str(error), "another port, or 127.0.0.1:0 for any free one"
-        ) from None
+        # The error number's own words: the library's repeat the address.
+        words = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise PortProblem(place, words, "another port, or 127.0.0.1:0 for any free one") from None
     except OverflowError:
         raise PortProblem(place, "there is no such port", "a port from 0 to 65535") from None
     listener.setblocking(False)

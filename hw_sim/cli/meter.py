@@ -46,6 +46,7 @@ _BAUD = 9600
 @click.option("--serial-number", default="", metavar="DIGITS", help="[default: made from the seed]")
 @click.option("--faults", type=click.Path(path_type=Path, dir_okay=False), help="Faults, as in a site file.")
 @click.option("--plain", is_flag=True, help="Plain lines, also on a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(
     model: str,
     tcp: str | None,
@@ -64,6 +65,7 @@ def command(
     serial_number: str,
     faults: Path | None,
     plain: bool,
+    as_json: bool,
 ) -> None:
     """Run a meter of the catalogue until Ctrl-C.
 
@@ -99,7 +101,7 @@ def command(
     found = sitefile.load_faults(faults, ("meter",)) if faults else ()
     from hw_sim.cli.serve import serve
 
-    serve(site.Site(seed, start_ms, speed, (home,), (line,), found), plain)
+    serve(site.Site(seed, start_ms, speed, (home,), (line,), found), plain, as_json)
 
 
 def _unit(meter_map: MeterMap, unit: int | None, serial: bool) -> int:

@@ -3,7 +3,7 @@
 Rules
 - First every port with its devices, then ``ready``, each one line, flushed: what a script waits for.
 - On a terminal a table that moves; elsewhere plain lines: a summary when something happened, and every fault that
-  begins or ends.
+  begins or ends. With ``--json`` the same as JSON.
 """
 
 from __future__ import annotations
@@ -11,26 +11,30 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import sys
+import textwrap
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from hw_sim.cli import events, table
 from hw_sim.cli.foreground import end_with_sigterm, say
-from hw_sim.running import Running, Shown
+from hw_sim.faults import Fault
+from hw_sim.running import Running
 from hw_sim.site import Line, Site
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 # Often enough to look alive, seldom enough to cost nothing.
 _LOOK_S = 0.5
 _SUMMARY_S = 10.0
-# Below this the models and ports, which the first lines have named, make room for the figures.
-_WIDE_COLUMNS = 120
+# Where a terminal's width is not asked for: every terminal has that many.
+_COLUMNS = 80
 
 
-def serve(site: Site, plain: bool) -> None:
+def serve(site: Site, plain: bool, as_json: bool = False) -> None:
     """Run a site until somebody ends it.
+
+    Args:
+        site: what runs.
+        plain: no moving table, also on a terminal.
+        as_json: one JSON object a line instead of words.
 
     Raises:
         PortProblem: a port cannot be opened.
@@ -38,14 +42,20 @@ def serve(site: Site, plain: bool) -> None:
     """
     end_with_sigterm()
     running = Running(site)
+    moving = not plain and not as_json and sys.stdout.isatty()
     with running, contextlib.suppress(KeyboardInterrupt):
         for line in site.lines:
-            say(_line_words(line, running))
-        say(f"ready: {len(running.devices)} devices; Ctrl-C ends")
-        if plain or not sys.stdout.isatty():
-            _watch_plainly(site, running)
-        else:
+            words = events.port(line, running) if as_json else _line_words(line, running)
+            say(textwrap.fill(words, _COLUMNS, subsequent_indent="  ", break_on_hyphens=False) if moving else words)
+        say(events.ready(running) if as_json else f"ready: {len(running.devices)} devices; Ctrl-C ends")
+        if moving:
             _watch(running)
+        elif as_json:
+            _watch_lines(
+                site, running, lambda: events.status(running, running.clock.at(time.monotonic())), events.fault
+            )
+        else:
+            _watch_lines(site, running, lambda: f"{_time_words(running)} {_summary(running)}", _fault_words)
 
 
 def _line_words(line: Line, running: Running) -> str:
@@ -55,7 +65,10 @@ def _line_words(line: Line, running: Running) -> str:
     return f"{line.name}: {kind} {running.address(line.name)}{pace}: {devices}"
 
 
-def _watch_plainly(site: Site, running: Running) -> None:
+def _watch_lines(
+    site: Site, running: Running, status: Callable[[], str], of_fault: Callable[[Fault, bool], str]
+) -> None:
+    """A line when something was asked since the last one, and for each fault that begins or ends."""
     started_s = time.monotonic()
     told: set[int] = set()
     said, next_s = "", started_s
@@ -65,14 +78,18 @@ def _watch_plainly(site: Site, running: Running) -> None:
         for number, fault in enumerate(site.faults):
             if fault.is_on(now_s - started_s) != (number in told):
                 told ^= {number}
-                say(f"fault {fault.kind} on {fault.meter} {'begins' if number in told else 'ends'}")
+                say(of_fault(fault, number in told))
         if now_s >= next_s:
             next_s += _SUMMARY_S
             words = _summary(running)
             if words != said:
                 said = words
-                say(f"{_time_words(running)} {words}")
+                say(status())
         time.sleep(_LOOK_S)
+
+
+def _fault_words(fault: Fault, begins: bool) -> str:
+    return f"fault {fault.kind} on {fault.meter} {'begins' if begins else 'ends'}"
 
 
 def _time_words(running: Running) -> str:
@@ -91,44 +108,10 @@ def _summary(running: Running) -> str:
 def _watch(running: Running) -> None:
     from rich.live import Live
 
-    with Live(refresh_per_second=1 / _LOOK_S) as live:
+    with Live(auto_refresh=False) as live:
         while True:
             running.check()
-            live.update(_table(running, live.console.width))
+            width, height = live.console.size
+            picture = table.table(_time_words(running), running.devices, width, height, time.monotonic())
+            live.update(picture, refresh=True)
             time.sleep(_LOOK_S)
-
-
-def _table(running: Running, columns: int) -> RenderableType:
-    from rich import box
-    from rich.table import Table
-
-    wide = columns >= _WIDE_COLUMNS
-    table = Table(title=_time_words(running), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("device", no_wrap=True)
-    if wide:
-        table.add_column("model", overflow="fold")
-        table.add_column("port", overflow="fold")
-    for heading in ("unit", "W", "kWh in", "kWh out", "asked", "said", "s ago"):
-        table.add_column(heading, justify="right")
-    table.add_column("faults", overflow="fold")
-    for shown in running.devices:
-        table.add_row(*_row(shown, wide))
-    return table
-
-
-def _row(shown: Shown, wide: bool) -> Iterator[str]:
-    counters, last_s = shown.station.counters, shown.station.last_s
-    yield shown.device.name
-    if wide:
-        yield from (shown.device.map.name, shown.port.name)
-    yield str(shown.device.unit)
-    power = shown.value("active_power")
-    yield "" if power is None else f"{power:.0f}"
-    for name in ("active_energy_import", "active_energy_export"):
-        energy = shown.value(name)
-        yield "" if energy is None else f"{energy / 1000:.2f}"
-    yield str(counters["requests"])
-    yield str(counters["answers"] + counters["exceptions"])
-    yield "" if last_s is None else f"{time.monotonic() - last_s:.0f}"
-    struck = {word: number for word, number in tuple(counters.items()) if word.startswith("fault ")}
-    yield ", ".join(f"{word.removeprefix('fault ')} {number}" for word, number in struck.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -11,7 +12,8 @@ import click
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--check", is_flag=True, help="Check the file and open nothing.")
 @click.option("--plain", is_flag=True, help="Plain lines, also on a terminal.")
-def command(file: Path, check: bool, plain: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def command(file: Path, check: bool, plain: bool, as_json: bool) -> None:
     """Run the site that FILE (TOML) describes, until Ctrl-C.
 
     docs/simulator.md describes the file.
@@ -21,8 +23,12 @@ def command(file: Path, check: bool, plain: bool) -> None:
     site = load(file)
     if check:
         devices = sum(len(line.devices) for line in site.lines)
-        print(f"{file}: {len(site.homes)} homes, {len(site.lines)} lines, {devices} devices, {len(site.faults)} faults")
+        counts = {
+            "homes": len(site.homes), "lines": len(site.lines), "devices": devices, "faults": len(site.faults)
+        }  # fmt: skip
+        words = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+        print(json.dumps({"event": "checked", "file": str(file), **counts}) if as_json else f"{file}: {words}")
         return
     from hw_sim.cli.serve import serve
 
-    serve(site, plain)
+    serve(site, plain, as_json)

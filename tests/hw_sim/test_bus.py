@@ -1,5 +1,6 @@
 """The gateway's bus reads the simulator: who a meter is, what it says, and no value when something is wrong."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from drivers.bus import Bus, MeterConfig
 from drivers.map import load
 from drivers.modbus import Endpoint, SerialEndpoint, TcpEndpoint
-from drivers.reading import Reading, Value
+from drivers.reading import Reading, Status, Value
 from hw_sim.encode import MILLION
 from hw_sim.faults import Fault
 from hw_sim.home import Household
@@ -18,6 +19,7 @@ from hw_sim.running import Running
 from hw_sim.site import Device, Line, Site
 from hw_sim.sun import Roof
 from hw_sim.words import is_counter
+from tests.hw_sim.lines import TcpLine, opened, read_pdu
 
 START_MS = 1_782_036_000_000
 HOME = Household("home", 1, 3, 100, Roof(5_000, 4_600))
@@ -155,3 +157,71 @@ def test_what_is_read_on_a_bad_line_is_right_or_nothing(kind: str, tmp_path: Pat
     assert running.devices[0].station.counters[f"fault {kind}"] > 0
     if kind in ("echo", "noise_before", "noise_after"):  # a sound answer is in there
         assert good == 6
+
+
+def test_a_hasty_meter_is_never_asked_too_soon() -> None:
+    """The map's pause is kept between the requests of one set and between sets: the meter never starts anew."""
+    model = load("eastron_sdm72d-m-v2")
+    device = Device("meter", model, 1, "home", "grid", latency_ms=1)
+    # A little less than the map's pause: the line is not slower than that, so each request would count as too soon.
+    fault = Fault("hasty", seconds=0.8 * model.min_delay_ms / 1000)
+    with bus(on_tcp(device, framing="rtu"), [fault]) as (running, one):
+        for slot in range(3):
+            assert_good(one.read("meter", slot * 1000), running, "meter")
+    counters = running.devices[0].station.counters
+    assert counters["requests"] > 3
+    assert counters["unanswered"] == 0
+
+
+def test_a_meter_that_starts_anew_has_no_value_until_it_is_back() -> None:
+    """Hastier than its map says: the set ends at once, nothing is pieced together, and it is read again when back."""
+    device = Device("meter", load("schneider_iem3155_iem3255"), 1, "home", "grid")
+    faults = [Fault("hasty", seconds=0.05, until_s=0.5)]
+    with bus(on_tcp(device, framing="rtu"), faults) as (running, one):
+        (reading,) = one.read("meter", 0)
+        assert (reading.status, reading.values) == (Status.TIMEOUT, ())
+        began = time.monotonic()
+        while reading.status is not None and time.monotonic() < began + 30:
+            time.sleep(0.06)
+            (reading,) = one.read("meter", 1000)
+        assert_good((reading,), running, "meter")
+
+
+def test_a_device_with_one_client_is_kept_by_one_connection() -> None:
+    device = Device("meter", load("eastron_sdm630"), 1, "home", "grid")
+    with bus(on_tcp(device), [Fault("one_client")]) as (running, one):
+        for slot in range(4):
+            assert_good(one.read("meter", slot * 1000), running, "meter")
+            with opened(TcpLine(int(running.address("line").rpartition(":")[2]))) as other:
+                assert other.receive(1) == b""
+            time.sleep(0.06)
+        assert one.connections == 1
+
+
+def test_a_device_that_another_client_holds_has_no_value_until_it_is_let_go() -> None:
+    device = Device("meter", load("eastron_sdm630"), 1, "home", "grid")
+    with bus(on_tcp(device), [Fault("one_client")]) as (running, one):
+        with opened(TcpLine(int(running.address("line").rpartition(":")[2]))) as other:
+            other.ask(1, read_pdu(0, 2))
+            (reading,) = one.read("meter", 0)
+            assert (reading.status, reading.values) == (Status.DISCONNECTED, ())
+            assert other.ask(1, read_pdu(0, 2))[:2] == b"\x04\x04"
+        began = time.monotonic()
+        while reading.status is not None and time.monotonic() < began + 30:
+            time.sleep(0.06)
+            (reading,) = one.read("meter", 1000)
+        assert_good((reading,), running, "meter")
+
+
+@pytest.mark.parametrize("framing", ["tcp", "rtu"])
+def test_a_shifted_meter_is_not_taken_for_what_its_map_says(framing: str) -> None:
+    """Identification finds it: from then on there is no value, only that this is another device."""
+    device = Device("meter", load("carlo_gavazzi_em330_em340"), 1, "home", "grid")
+    with bus(on_tcp(device, framing=framing), [Fault("shifted")]) as (_, one):
+        identity = one.identify("meter")
+        assert identity is not None
+        assert not identity.agrees
+        time.sleep(0.06)
+        (reading,) = one.read("meter", 0)
+        assert (reading.status, reading.values) == (Status.INCOMPATIBLE, ())
+        assert "is no Carlo Gavazzi" in one.counters["meter"].trouble

@@ -17,7 +17,8 @@ from click.testing import CliRunner
 
 from drivers.map import load as load_map
 from hw_sim.cli.main import cli
-from hw_sim.faults import Fault
+from hw_sim.cli.table import table
+from hw_sim.faults import KINDS, Fault
 from hw_sim.home import Battery, Household
 from hw_sim.line import LineTiming
 from hw_sim.running import Running
@@ -212,6 +213,33 @@ def test_two_runs_show_the_same(file: Path) -> None:
     assert shown() == shown()
 
 
+def test_a_day_is_the_same_in_another_process(file: Path) -> None:
+    """Nothing of it hangs on the order of a set, a hash or what was asked before."""
+    code = (
+        "import sys; from pathlib import Path; from hw_sim.running import Running; from hw_sim.sitefile import load\n"
+        "running = Running(load(Path(sys.argv[1])))\n"
+        "for name, home in running.homes.items():\n"
+        "    for point in ('grid', 'load', 'pv', 'battery'):\n"
+        "        for hour in (0, 6, 12, 18):\n"
+        "            now_ms = 1_782_000_000_000 + hour * 3_600_000\n"
+        "            print(name, point, hour, sorted(home.quantities(point, now_ms).items()))\n"
+        "running.close()"
+    )
+
+    def day(hash_seed: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(TOP), "PYTHONHASHSEED": hash_seed}
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(file)], env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    first = day("1")
+    assert len(first.splitlines()) == 2 * 4 * 4
+    assert first == day("2")
+    file.write_text(SITE.replace("seed = 7", "seed = 8"))
+    assert first != day("1")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "place", "advice"),
     [
@@ -308,7 +336,7 @@ def command(*arguments: str, cwd: Path) -> Iterator[tuple[subprocess.Popen[str],
         lines = []
         for line in process.stdout:
             lines.append(line.rstrip())
-            if line.startswith("ready"):
+            if line.startswith(("ready", '{"event": "ready"')):
                 break
         yield process, lines
     finally:
@@ -392,6 +420,62 @@ def test_a_site_file_can_be_checked_alone(file: Path) -> None:
     result = CliRunner().invoke(cli, ["site", str(file), "--check"])
     assert result.exit_code == 0
     assert result.output == f"{file}: 2 homes, 3 lines, 6 devices, 1 faults\n"
+
+
+def test_a_check_can_be_read_by_a_program(file: Path) -> None:
+    result = CliRunner().invoke(cli, ["site", str(file), "--check", "--json"])
+    assert json.loads(result.output) == {
+        "event": "checked", "file": str(file), "homes": 2, "lines": 3, "devices": 6, "faults": 1
+    }  # fmt: skip
+
+
+def test_what_a_site_does_can_be_read_by_a_program(file: Path) -> None:
+    file.write_text(SITE.replace("from = 3600", "every = 2"))
+    with command("site", "site.toml", "--json", cwd=file.parent) as (process, lines):
+        ports = [json.loads(line) for line in lines]
+        assert ports.pop() == {"event": "ready", "devices": 6}
+        assert [port["line"] for port in ports] == ["rs485", "net", "gateway"]
+        assert ports[0]["address"] == "run/rs485"
+        assert (ports[2]["framing"], ports[2]["baud"], ports[2]["parity"]) == ("rtu", 19200, "E")
+        assert ports[0]["devices"][1] == {"name": "casa1-pv", "unit": 2, "model": "eastron_sdm120"}
+        assert process.stdout is not None
+        found = {event["event"]: event for event in (json.loads(process.stdout.readline()) for _ in range(2))}
+        assert found["fault"] == {"event": "fault", "kind": "late", "meter": "casa1-grid", "begins": True}
+        assert found["status"]["devices"][0] == {
+            "name": "casa1-grid", "requests": 0, "answers": 0, "exceptions": 0, "unanswered": 0, "faults": {},
+            "power_w": None, "import_wh": None, "export_wh": None,
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("devices", [1, 17, 60])
+def test_the_table_fits_a_terminal_of_80_columns_and_24_lines(file: Path, devices: int) -> None:
+    """However many devices, however long their names, whatever their figures: no line is too long, none is missing."""
+    from rich.console import Console
+
+    running = Running(load(file))
+    try:
+        one = running.devices[0]
+        assert one.meter is not None
+        one.meter.read(4, 0, 2, 0.0)
+        one.station.counters.update({"requests": 123_456, "answers": 123_456, "fault noise_before": 12_345})
+        one.station.counters.update({f"fault {kind}": 1 for kind in KINDS})
+        long = [
+            replace(one, device=replace(one.device, name=f"{number:03} of a long name")) for number in range(devices)
+        ]
+        seen = set()
+        for turn in range(60):
+            console = Console(width=80, height=24)
+            with console.capture() as capture:
+                console.print(table("2026-06-21 09:00:00 UTC", long, 80, 24, 5.0 * turn))
+            lines = capture.get().splitlines()
+            assert len(lines) < 24
+            assert max(map(len, lines)) <= 80
+            rows = [line for line in lines if " of a long n" in line]
+            assert all(row.split()[-3:] == ["123456", "123456", "12367"] for row in rows), rows
+            seen |= {row[:3] for row in rows}
+        assert len(seen) == devices
+    finally:
+        running.close()
 
 
 def test_the_command_starts_without_what_it_does_not_need() -> None:
