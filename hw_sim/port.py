@@ -77,7 +77,9 @@ class Port:
     def handle(self, request: frames.Adu, ready_s: float, send: Send) -> None:
         """Answer a request that was complete at ``ready_s``."""
         if self.player is not None:
-            for start_s, frame in self.player.answers(request, ready_s):
+            # A capture counts from the last byte; on a line a frame is ready only after the silence behind it.
+            last_byte_s = ready_s - (self._timing.silence_s if self._timing else 0.0)
+            for start_s, frame in self.player.answers(request, last_byte_s):
                 self._put(frame, start_s, ready_s, send)
             return
         station = self._units.get(request.unit)

@@ -1,6 +1,7 @@
 """Between a client and a real device: hands every byte on and writes down what it was (:mod:`hw_sim.capture`).
 
-Modbus TCP only. One client at a time, with a connection to the device of its own; further ones wait.
+Modbus TCP here; a serial line in :mod:`hw_sim.recordserial`. One client at a time, with a connection to the device of
+its own; further ones wait.
 
 Rules
 - Bytes are handed on at once, as they came; what cannot be understood is handed on all the same.
@@ -34,6 +35,8 @@ class Transcript:
         requests, answers: how many lines there are of each.
     """
 
+    framing = frames.TCP
+
     def __init__(self, path: Path, start_s: float) -> None:
         """Raises CaptureError: the file is there already, or cannot be made."""
         self.requests = self.answers = 0
@@ -48,7 +51,7 @@ class Transcript:
             raise CaptureError(str(path), "is there already", "another name, or remove it first") from None
         except OSError as error:
             raise CaptureError(str(path), str(error.strerror), "a folder that exists and is writable") from None
-        self._line("tcp")
+        self._line(self.framing.name)
 
     def heard(self, direction: str, data: bytes, now_s: float) -> None:
         """Bytes of the client (``>``) or of the device (``<``)."""

@@ -47,7 +47,7 @@ class SerialPort(Port):
         self._link = link
         if link is not None:
             try:
-                _link(link, self._terminal)
+                make_link(link, self._terminal)
             except BaseException:
                 self._close_ends()
                 raise
@@ -59,8 +59,8 @@ class SerialPort(Port):
 
     def close(self) -> None:
         self._loop.forget(self._master)
-        if self._link is not None and self._link.is_symlink() and os.readlink(self._link) == self._terminal:
-            self._link.unlink()
+        if self._link is not None:
+            remove_link(self._link, self._terminal)
         self._close_ends()
 
     def _close_ends(self) -> None:
@@ -101,8 +101,12 @@ class SerialPort(Port):
             os.write(self._master, data)
 
 
-def _link(link: Path, terminal: str) -> None:
-    """Make the symbolic link; one that a killed simulator left behind is replaced."""
+def make_link(link: Path, terminal: str) -> None:
+    """Make the symbolic link to a terminal; one that a killed simulator left behind is replaced.
+
+    Raises:
+        PortProblem: it cannot be made.
+    """
     if link.is_symlink() and os.readlink(link).startswith("/dev/pts/"):
         link.unlink()
     try:
@@ -111,3 +115,9 @@ def _link(link: Path, terminal: str) -> None:
         raise PortProblem(str(link), "something is there already, and no line of a simulator", "another path") from None
     except OSError as error:
         raise PortProblem(str(link), error.strerror or str(error), "a folder that exists and is writable") from None
+
+
+def remove_link(link: Path, terminal: str) -> None:
+    """Remove the link, if it is still the one to this terminal."""
+    if link.is_symlink() and os.readlink(link) == terminal:
+        link.unlink()

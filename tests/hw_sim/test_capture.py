@@ -14,7 +14,7 @@ import pytest
 
 from drivers.bus import Bus, MeterConfig
 from drivers.map import load as load_map
-from drivers.modbus import TcpEndpoint
+from drivers.modbus import SerialEndpoint, TcpEndpoint
 from drivers.reading import Status
 from hw_sim import capture, frames
 from hw_sim.capture import CaptureError, frame_line, parse
@@ -22,11 +22,12 @@ from hw_sim.faults import Fault
 from hw_sim.home import Household
 from hw_sim.line import LineTiming
 from hw_sim.record import Recorder, Transcript
+from hw_sim.recordserial import SerialRecorder, SerialTranscript
 from hw_sim.replay import Player
 from hw_sim.running import Running
 from hw_sim.site import Device, Line, Site
 from hw_sim.station import Station
-from hw_sim.wire import TcpPort, Wire
+from hw_sim.wire import PortProblem, TcpPort, Wire
 from tests.hw_sim.lines import PtyLine, Ramp, TcpLine, answer_pdu, opened, read_pdu, words
 
 REQUEST = "0 > 0001 0000 0006 01 04 0000 0002"
@@ -298,6 +299,144 @@ def test_a_device_that_is_not_there_is_said_and_the_client_sent_away(tmp_path: P
     with recording(tmp_path / "capture", nobody) as recorder, opened(TcpLine(recorder.port)) as client:
         assert client.receive(1) == b""
         assert f"127.0.0.1:{nobody}" in recorder.troubles[0]
+
+
+# ---- a serial line
+
+
+def test_a_serial_line_that_was_recorded_reads_the_same_from_the_replay(tmp_path: Path) -> None:
+    meter_map, timing = load_map("eastron_sdm630"), LineTiming(38400, "E")
+    home = Household("home", 1, 3)
+    device = Device("meter", meter_map, 1, "home", "grid", latency_ms=5)
+    line = Line("line", None, "rtu", tmp_path / "real", timing, (device,))
+
+    def endpoint(path: Path) -> SerialEndpoint:
+        return SerialEndpoint(str(path), 38400, "E")
+
+    def read(path: Path) -> list[tuple[Status | None, object]]:
+        bus = Bus(endpoint(path), [MeterConfig("meter", meter_map, 1)])
+        try:
+            bus.identify("meter")
+            time.sleep(0.06)
+            return [(one.status, one.values) for slot in (0, 1) for one in bus.read("meter", slot)]
+        finally:
+            bus.close()
+
+    @contextlib.contextmanager
+    def between(port: Path, file: str) -> Iterator[Path]:
+        wire = Wire()
+        wire.ports.append(SerialRecorder(wire, tmp_path / "between", endpoint(port), tmp_path / file))
+        with wire:
+            yield tmp_path / "between"
+
+    with Running(Site(1, 1_782_036_000_000, 1.0, (home,), (line,), ())), between(tmp_path / "real", "one") as port:
+        live = read(port)
+    assert {status for status, _ in live} == {None}
+    what = capture.load(tmp_path / "one")
+    assert what.framing is frames.RTU
+    assert len(what.exchanges) > 2
+    wire = Wire()
+    player = wire.pty(tmp_path / "again", (), timing)
+    player.player = Player(what)
+    with wire, between(tmp_path / "again", "two") as port:
+        assert read(port) == live
+    again = capture.load(tmp_path / "two")
+    assert [one.request for one in again.exchanges] == [one.request for one in what.exchanges]
+    assert [[a.data for a in one.answers] for one in again.exchanges] == [
+        [a.data for a in one.answers] for one in what.exchanges
+    ]
+    # The meter takes 5 ms; no answer begins before the silence that ends its request.
+    delays_s = [answer.delay_s for one in (*what.exchanges, *again.exchanges) for answer in one.answers]
+    assert min(delays_s) >= 0.005
+    assert not list(tmp_path.glob("between"))
+
+
+def serial_transcript(path: Path, *heard: tuple[str, bytes, float]) -> list[str]:
+    transcript = SerialTranscript(path, 0.0, 0.001)
+    for one in heard:
+        transcript.heard(*one)
+    transcript.close()
+    return path.read_text().splitlines()
+
+
+def test_a_serial_transcript_keeps_pieces_damage_and_silence(tmp_path: Path) -> None:
+    request, answer = rtu(read_pdu(0, 1)), rtu(answer_pdu(words(0, 1)))
+    damaged = answer[:-1] + bytes((answer[-1] ^ 1,))
+    assert serial_transcript(
+        tmp_path / "capture",
+        (">", request[:5], 1.0),
+        (">", request[5:], 1.005),
+        ("<", answer[:4], 1.024),
+        ("<", answer[4:], 1.027),
+        (">", request, 2.0),
+        ("<", damaged, 2.037),
+        (">", request, 3.0),
+        (">", request, 4.0),
+    ) == [
+        "rtu",
+        f"1.008000 > {request.hex(' ')}",
+        f"1.020000 < {answer.hex(' ')}",
+        f"2.008000 > {request.hex(' ')}",
+        f"2.030000 < {damaged.hex(' ')}",
+        f"3.008000 > {request.hex(' ')}",
+        f"4.008000 > {request.hex(' ')}",
+    ]
+    heard = [[a.data for a in one.answers] for one in capture.load(tmp_path / "capture").exchanges]
+    assert heard == [[answer], [damaged], [], []]
+
+
+def test_what_is_no_request_on_a_serial_line_is_a_comment_with_its_answer(tmp_path: Path) -> None:
+    request, answer = rtu(read_pdu(0, 1)), rtu(answer_pdu(words(0, 1)))
+    assert serial_transcript(
+        tmp_path / "capture",
+        ("<", b"\xff", 0.5),
+        (">", b"\x01\x02", 1.0),
+        (">", request, 2.0),
+        ("<", answer, 2.017),
+        (">", b"?", 3.0),
+        ("<", b"!", 3.1),
+        (">", request, 4.0),
+    ) == [
+        "rtu",
+        "# 0.499000 < ff",
+        "# 1.000000 > 01 02",
+        f"2.008000 > {request.hex(' ')}",
+        f"2.010000 < {answer.hex(' ')}",
+        "# 3.000000 > 3f",
+        "# 3.099000 < 21",
+        f"4.008000 > {request.hex(' ')}",
+    ]
+    assert len(capture.load(tmp_path / "capture").exchanges) == 2
+
+
+def test_a_serial_port_that_is_pulled_out_is_said_and_opened_again(tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    wire = Wire()
+    with contextlib.ExitStack() as stack:
+        first = Wire()
+        first.pty(real, [Station("one", 1, Ramp())], LineTiming(115200))
+        first.start()
+        recorder = SerialRecorder(wire, None, SerialEndpoint(str(real), 115200), tmp_path / "capture")
+        wire.ports.append(recorder)
+        stack.enter_context(wire)
+        client = stack.enter_context(opened(PtyLine(recorder.path, 115200)))
+        assert client.ask(1, read_pdu(7, 2)) == answer_pdu(words(7, 2))
+        first.close()
+        second = stack.enter_context(Wire())
+        second.pty(real, [Station("one", 1, Ramp())], LineTiming(115200))
+        until = time.monotonic() + 20
+        while len(recorder.troubles) < 2 and time.monotonic() < until:
+            time.sleep(0.02)
+        assert "opened again when it is back" in recorder.troubles[0]
+        assert recorder.troubles[1].endswith(": back")
+        assert client.ask(1, read_pdu(8, 2)) == answer_pdu(words(8, 2))
+
+
+def test_a_serial_port_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PortProblem, match="cannot be opened: No such file") as caught:
+        SerialRecorder(Wire(), tmp_path / "link", SerialEndpoint(str(tmp_path / "none")), tmp_path / "capture")
+    assert "plugged in" in caught.value.__notes__[0]
+    assert not list(tmp_path.iterdir())
 
 
 # ---- the commands
