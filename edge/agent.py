@@ -222,7 +222,7 @@ class Agent:
         self._cut[pulse.name] = pulse.beat_s
         pulse.wait(_REOPEN_S)
         words = "its line is closed under it, to be opened again" if reader.cut() else "its line is not open"
-        self.state.alarms.note(f"{pulse.name}: was silent for too long; {words}")
+        self.state.alarms.note(f"was silent for too long; {words}", pulse.name)
         thread = self._threads[pulse.name].ident
         if thread is not None:
             signal.pthread_kill(thread, signal.SIGURG)  # a call that blocks looks at the line again
@@ -385,7 +385,7 @@ class Agent:
             "settled_ms": self.state.settled_ms,
             "meters": [self._meter(bus.name, meter) for bus in self._config.buses for meter in bus.meters],
             "dropped": self.state.dropped,
-            "alarms": self.state.alarms.all(),
+            "alarms": [alarm._asdict() for alarm in self.state.alarms.each()],
         }
 
     def _meter(self, bus: str, meter: Meter) -> dict[str, Any]:
@@ -451,7 +451,7 @@ def mqtt(config: Config) -> Connect | None:
 
     def connect(spool: Spool, alarms: Alarms) -> Uplink:
         def alarm(words: str) -> None:
-            alarms.note(f"ledger: {words}")
+            alarms.note(words, "ledger")
 
         organisations, newest = config.organisations, spool.newest_blocks()
         return MqttUplink(place, trust, organisations, config.receipts, alarm, spool.batch_with, newest)

@@ -9,7 +9,7 @@ Rules
 - The same batch goes out again after 15 s without k receipts, doubling to 5 min; an unreachable broker is tried again
   after 1 s, doubling to 1 min. Both with jitter, so that a site does not come back in step.
 - A connection that breaks again and again is not well when it is made anew: two clones put each other out for ever.
-- What cannot be done is a state with words, logged when it changes.
+- What cannot be done is a state with words, logged when it changes; what an organisation refuses is a state of its own.
 """
 
 from __future__ import annotations
@@ -199,6 +199,7 @@ class Sender:
             return self._make_smaller(batch, error)
         if self._answered():
             self._pause_s = FIRST_PAUSE_S
+        self._heard(receipts)
         if len(receipts) < self._k:
             self._spool.keep(receipts)
             self._state.alarms.raise_("receipts", f"{_few(receipts, self._k)} for the batch at seq {batch.first}{_ASK}")
@@ -206,6 +207,18 @@ class Sender:
             return 0.0
         self._settle(batch, receipts)
         return 0.0
+
+    def _heard(self, answers: Iterable[Receipt | LedgerHead]) -> None:
+        """Organisations that gave what was asked of them refuse it no more."""
+        for answer in answers:
+            self._state.alarms.clear("ledger", about=answer.organisation)
+
+    def _refuses(self, refusals: Iterable[tuple[str, Refusal]], what: str) -> None:
+        """An organisation's refusal stands until it gives a receipt or says where its ledger stands."""
+        for organisation, refusal in refusals:
+            words = f"{what}: {refusal.words or f'reason {refusal.reason}'}{_ADVICE.get(refusal.reason, '')}"
+            # An organisation's words may hold a time or a count that changes with every attempt.
+            self._state.alarms.raise_("ledger", words, f"{what}: {refusal.reason}", organisation)
 
     def _settle(self, batch: Batch, receipts: tuple[Receipt, ...]) -> None:
         self._spool.settle(batch, receipts)
@@ -221,14 +234,13 @@ class Sender:
     def _keep_late(self, receipts: tuple[Receipt, ...]) -> None:
         if receipts:
             self._spool.keep(receipts)
+            self._heard(receipts)
 
     def _refused(self, batch: Batch, refused: Refused) -> float:
         """Keep what is good, and ask the ledgers for their signed heads unless they are only busy."""
         self._spool.keep(refused.receipts)
-        advice = _advice(refused.refusals)
-        # An organisation's words may hold a time or a count that changes with every attempt.
-        news = str([(organisation, refusal.reason) for organisation, refusal in refused.refusals])
-        self._state.alarms.raise_("ledger", f"{refused}{advice}", news)
+        self._heard(refused.receipts)
+        self._refuses(refused.refusals, "refuses the batch")
         self._say(str(refused))
         reasons = {refusal.reason for _, refusal in refused.refusals}
         if reasons & {RefusalReason.OUT_OF_ORDER, RefusalReason.FORK}:
@@ -260,19 +272,17 @@ class Sender:
         if strangers:
             return self._leave(head, max(strangers, key=lambda said: said.seq or 0))
         refusals = uplink.refusals()
+        self._heard(heads)
+        self._refuses(refusals, "does not say where its ledger stands")
         if len(heads) < self._k:
             words = f"{len(heads)} of {self._organisations} organisations said where their ledgers stand"
-            if refusals:
-                said = f"{words}{_who(heads)}; {words_of_refusals(refusals)}"
-                self._state.alarms.raise_("ledger", said + (_advice(refusals) or _ASK))
-                self._say(words_of_refusals(refusals))
-            else:
+            if len(heads) + len(refusals) < self._organisations:
                 self._state.alarms.raise_("ledger", words + _who(heads) + _ASK)
-                self._say(words)
+            else:  # each of the others has said why
+                self._state.alarms.clear("ledger", words)
+            self._say(words_of_refusals(refusals) or words)
             return self._pause()
         self._follow(head, heads)
-        if refusals:
-            self._state.alarms.note(f"ledger: {words_of_refusals(refusals)}{_advice(refusals)}")
         return 0.0
 
     def _is_ours(self, said: LedgerHead) -> bool:
@@ -344,11 +354,6 @@ class Sender:
 
     def _say(self, words: str) -> None:
         self._state.sending = words
-
-
-def _advice(refusals: Iterable[tuple[str, Refusal]]) -> str:
-    """What to try, by the first reason that anybody can do something about."""
-    return next((_ADVICE[refusal.reason] for _, refusal in refusals if refusal.reason in _ADVICE), "")
 
 
 def _few(receipts: tuple[Receipt, ...], k: int) -> str:

@@ -31,34 +31,60 @@ class Cadence(IntEnum):
     STOPPED = 2
 
 
+class Alarm(NamedTuple):
+    """Something that somebody should look at.
+
+    Attributes:
+        kind: whose business it is: ``ledger``, ``disk``, ``meter house``; empty when the words say it.
+        about: which one of that kind, such as an organisation; empty when there is only one.
+        words: what is the case; what to try follows behind ``; try: ``.
+        lasts: whether it is so now; otherwise it happened.
+    """
+
+    kind: str
+    about: str
+    words: str
+    lasts: bool
+
+    def __str__(self) -> str:
+        place = " ".join(part for part in (self.kind, self.about) if part)
+        return f"{place}: {self.words}" if place else self.words
+
+
 class Alarms:
     """What somebody should look at."""
 
     def __init__(self) -> None:
-        self._standing: dict[str, tuple[str, str]] = {}  # key -> what makes it news, words
-        self._notes: deque[str] = deque(maxlen=_NOTES_KEPT)
+        self._standing: dict[tuple[str, str], tuple[str, Alarm]] = {}  # kind, about -> what makes it news, and it
+        self._notes: deque[Alarm] = deque(maxlen=_NOTES_KEPT)
 
-    def raise_(self, key: str, words: str, news: str = "") -> None:
+    def raise_(self, kind: str, words: str, news: str = "", about: str = "") -> None:
         """Something is wrong until :meth:`clear`; logged again when ``news``, by default the words, changed."""
-        before = self._standing.get(key)
-        self._standing[key] = (news or words, words)
+        before = self._standing.get((kind, about))
+        alarm = Alarm(kind, about, words, True)
+        self._standing[kind, about] = (news or words, alarm)
         if before is None or before[0] != (news or words):
-            LOG.warning("%s: %s", key, words)
+            LOG.warning("%s", alarm)
 
-    def clear(self, key: str, words: str = "is well again") -> None:
+    def clear(self, kind: str, words: str = "is well again", about: str = "") -> None:
         """It is over."""
-        if self._standing.pop(key, None) is not None:
-            LOG.info("%s: %s", key, words)
+        if self._standing.pop((kind, about), None) is not None:
+            LOG.info("%s", Alarm(kind, about, words, False))
 
-    def note(self, words: str) -> None:
+    def note(self, words: str, kind: str = "") -> None:
         """Something happened that stays worth knowing."""
-        if words not in self._notes:
-            self._notes.append(words)
-        LOG.warning("%s", words)
+        alarm = Alarm(kind, "", words, False)
+        if alarm not in self._notes:
+            self._notes.append(alarm)
+        LOG.warning("%s", alarm)
+
+    def each(self) -> list[Alarm]:
+        """All of them, standing ones first."""
+        return [alarm for _, (_, alarm) in sorted(self._standing.items())] + list(self._notes)
 
     def all(self) -> list[str]:
-        """All of them, standing ones first."""
-        return [f"{key}: {words}" for key, (_, words) in sorted(self._standing.items())] + list(self._notes)
+        """The same in words."""
+        return [str(alarm) for alarm in self.each()]
 
 
 def words_of(error: BaseException) -> str:

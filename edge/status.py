@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from edge.spool_read import SpoolReader
+from edge.state import Alarm
 from signer.codes import Kind
 from signer.statement import Claims
 
-VERSION = 1
+VERSION = 2
 _ALWAYS = ("version", "gateway", "pid", "updated_ms", "stopped")
-_OTHER = "version: the gateway that runs is not of the version of this command; try: systemctl restart aigeco"
+_OTHER = Alarm(
+    "version", "", "the gateway that runs is not of the version of this command; try: systemctl restart aigeco", True
+)
 
 REFRESH_S = 10.0
 """A running agent writes this often; news (a meter's trouble, an alarm) within two seconds."""
@@ -86,9 +89,14 @@ def read(path: Path) -> dict[str, Any] | None:
         return None
     told: dict[str, Any] = document
     if told["version"] != VERSION:
-        told = {key: told[key] for key in _ALWAYS if key in told} | {"alarms": [_OTHER]}
+        told = {key: told[key] for key in _ALWAYS if key in told} | {"alarms": [_OTHER._asdict()]}
     told["running"] = _lives(told.get("pid"))
     return told
+
+
+def alarms(told: Mapping[str, Any]) -> list[Alarm]:
+    """What the agent says that somebody should look at."""
+    return [Alarm(**each) for each in told.get("alarms", ())]
 
 
 def latest(reader: SpoolReader) -> dict[str, Claims]:

@@ -530,8 +530,9 @@ class Writer:
         self._state.renewals += 1
         self._state.alarms.clear("clock", "slots are counted anew")
         self._state.alarms.note(
-            f"new stream: the clock was set back by {lapse(-step_ms)}; slots are counted anew, in a stream that names"
-            f" seq {head.seq} of {head.stream.hex()}; try: see that the clock is right (timedatectl)"
+            f"the clock was set back by {lapse(-step_ms)}; slots are counted anew, in a stream that names"
+            f" seq {head.seq} of {head.stream.hex()}; try: see that the clock is right (timedatectl)",
+            "new stream",
         )
 
     def _carry_on(self) -> None:

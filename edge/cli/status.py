@@ -175,11 +175,12 @@ def _receipts(reader: SpoolReader) -> dict[str, Receipts]:
 def alarms(config: Config, told: Mapping[str, Any], running: bool) -> Iterator[Alarm]:
     """What somebody should look at; ``told``: the running agent's status, empty when it does not run."""
     from drivers.reading import Status
+    from edge import status
 
     if not running:
         yield Alarm("the gateway does not run: nothing is measured; try: systemctl start aigeco", _OPERATOR)
-    for words in told.get("alarms", ()):
-        yield Alarm(words, _MOVES.get(str(words).partition(":")[0].partition(",")[0].partition(" ")[0], _OPERATOR))
+    for each in status.alarms(told):
+        yield Alarm(str(each), _MOVES.get(each.kind.partition(",")[0].partition(" ")[0], _OPERATOR))
     for meter in told.get("meters", ()):
         if meter.get("trouble") and meter.get("status") != Status.NOT_PRESENT:  # an inverter at night is in good order
             yield Alarm(f"meter {meter['name']}: {meter['trouble']}", _MOVES["meter"])

@@ -35,8 +35,8 @@ def check(case: Case) -> Iterator[Finding]:
     if mqtt is None:
         yield well(AREA, "", "nothing is sent: there is no [mqtt]")
         return
-    for _, words in case.alarms("broker"):
-        yield advised(AREA, State.WRONG, "", f"the gateway says: {words}", BROKER, "the broker's log")
+    for alarm in case.alarms("broker"):
+        yield advised(AREA, State.WRONG, "", f"the gateway says: {alarm.words}", BROKER, "the broker's log")
     for each in look(_endpoint(mqtt, case.config.gateway), case.now_ms):
         yield unseen(AREA, each.place, each.words) if case.hides(each.words) else each
 

@@ -49,10 +49,10 @@ class Seen:
 def check(case: Case) -> Iterator[Finding]:
     """The machine's clock, and what it meant for the slots."""
     yield from judge(look(case))
-    for _, words in case.alarms("clock"):
-        yield advised(AREA, State.WRONG, "slots", words, OPERATOR, "timedatectl: is this machine's time right?")
-    for _, words in case.alarms("new stream"):
-        yield advised(AREA, State.WARNING, "slots", words, OPERATOR, "timedatectl: is this machine's time right?")
+    for alarm in case.alarms("clock"):
+        yield advised(AREA, State.WRONG, "slots", alarm.words, OPERATOR, "timedatectl: is this machine's time right?")
+    for alarm in case.alarms("new stream"):
+        yield advised(AREA, State.WARNING, "slots", alarm.words, OPERATOR, "timedatectl: is this machine's time right?")
     if not case.running:
         yield from judge_stored(newest_slot_ms(case), case.now_ms)
 

@@ -80,8 +80,8 @@ def check(case: Case) -> Iterator[Finding]:
         aside,
     )
     yield from judge(seen)
-    for _, words in case.alarms("disk"):
-        yield advised(AREA, State.WRONG, "", words, OPERATOR, "df -h; journalctl -u aigeco -n 50")
+    for alarm in case.alarms("disk"):
+        yield advised(AREA, State.WRONG, "", alarm.words, OPERATOR, "df -h; journalctl -u aigeco -n 50")
 
 
 def judge(seen: Seen) -> Iterator[Finding]:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from edge import status
 from edge.config import Config
+from edge.state import Alarm
 
 TECHNICIAN = "a technician at the meter"
 OPERATOR = "whoever runs this gateway"
@@ -78,12 +80,10 @@ class Case:
     running: bool
     now_ms: int
 
-    def alarms(self, *keys: str) -> Iterator[tuple[str, str]]:
-        """(key, words) of what the running agent raises under one of these keys."""
-        for alarm in self.told.get("alarms", ()) if self.running else ():
-            key, _, words = str(alarm).partition(": ")
-            if key in keys:
-                yield key, words
+    def alarms(self, *kinds: str) -> list[Alarm]:
+        """What the running agent says that somebody should look at; of these kinds, or all of it."""
+        found = status.alarms(self.told) if self.running else []
+        return [alarm for alarm in found if not kinds or alarm.kind in kinds]
 
     @property
     def foreign(self) -> bool:

@@ -5,12 +5,13 @@ Judges no receipt: those in the store were checked when they came.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edge.database import SpoolProblem
 from edge.doctor.finding import OPERATOR, ORGANISATION, Case, Finding, State, advised, age, well
 from edge.spool_read import SpoolReader
+from edge.state import Alarm
 from signer import receipt
 from signer.errors import Malformed
 from signer.receipt import Receipt
@@ -39,7 +40,7 @@ class Seen:
 
 def check(case: Case) -> Iterator[Finding]:
     """All organisations of the configuration."""
-    alarms = [words for _, words in case.alarms("ledger", "receipts")]
+    alarms = case.alarms("ledger", "receipts")
     try:
         reader = SpoolReader.read(case.config.spool)
         try:
@@ -47,21 +48,19 @@ def check(case: Case) -> Iterator[Finding]:
         finally:
             reader.close()
     except SpoolProblem as problem:
-        yield from judge_alarms(alarms, {}, case)
+        yield from judge_alarms(alarms)
         yield Finding(AREA, State.WARNING, "", f"nothing is known of them: {problem}", OPERATOR, "aigeco run")
         return
-    yield from judge_alarms(alarms, seen.last, case)
+    yield from judge_alarms(alarms)
     yield from judge(seen, case, bool(alarms))
 
 
-def judge_alarms(alarms: Sequence[str], last: Mapping[str, Receipt], case: Case) -> Iterator[Finding]:
-    """What the gateway says of the organisations; it keeps what was wrong once, though receipts may come again."""
-    for words in alarms:
-        now = [name for name, each in last.items() if name in words and not _silent(each, case)]
+def judge_alarms(alarms: Iterable[Alarm]) -> Iterator[Finding]:
+    """What the gateway says of the organisations: what is so, and what happened since it started."""
+    for alarm in alarms:
+        state, when = (State.WRONG, "") if alarm.lasts else (State.WARNING, "since the gateway started: ")
         advice = "ask the organisation that is named; its peer's log says why"
-        state = State.WARNING if now else State.WRONG
-        said = f"since the gateway started, and {now[0]} gives receipts now: {words}" if now else words
-        yield advised(AREA, state, "", said, ORGANISATION, advice)
+        yield advised(AREA, state, alarm.about, when + alarm.words, ORGANISATION, advice)
 
 
 def _silent(last: Receipt, case: Case) -> bool:

@@ -73,9 +73,8 @@ def check(case: Case) -> Iterator[Finding]:
             words = f"{case.told['dropped']:,} readings were lost: the writer was behind"
             yield Finding(AREA, State.WARNING, "", words, OPERATOR, "what else uses this machine's disk: iotop, top")
     yield from judge_manager(_manager())
-    for alarm in case.told.get("alarms", ()) if case.running else ():
-        key = str(alarm).partition(": ")[0]
-        if key not in _ELSEWHERE and not key.startswith("configuration,"):  # the configuration is looked at anew
+    for alarm in case.alarms():
+        if alarm.kind not in _ELSEWHERE and not alarm.kind.startswith("configuration,"):  # that is looked at anew
             yield advised(AREA, State.WARNING, "", f"the gateway says: {alarm}", OPERATOR, _LOG)
 
 

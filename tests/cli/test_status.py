@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from edge.state import Alarm
+
 Aigeco = Callable[..., Any]
 
 
@@ -44,7 +46,8 @@ def test_when_the_agent_does_not_run(aigeco: Aigeco, site: Any, evidence: Any, t
     if how == "stopped":
         told(stopped=True)
     elif how == "killed":
-        told(pid=2**22 + 1, alarms=["broker: away"])  # above the highest process id there is
+        gone = 2**22 + 1  # above the highest process id there is
+        told(pid=gone, alarms=[Alarm("broker", "", "away", True)._asdict()])
     shown = json.loads(aigeco("status", "--config", site.config, "--json").out)
     assert shown["running"] is False
     assert shown["pending"] == 3
@@ -54,20 +57,22 @@ def test_when_the_agent_does_not_run(aigeco: Aigeco, site: Any, evidence: Any, t
 
 def test_alarms_say_whose_move_it_is(aigeco: Aigeco, site: Any, evidence: Any, told: Any) -> None:
     alarms = [
-        "broker: 127.0.0.1:8883: connection refused",
-        "ledger: fork",
-        "disk: full",
-        "configuration, mqtt.ca: gone",
+        Alarm("broker", "", "127.0.0.1:8883: connection refused", True),
+        Alarm("ledger", "Org1MSP", "fork", True),
+        Alarm("disk", "", "full", True),
+        Alarm("configuration, mqtt.ca", "", "gone", True),
+        Alarm("", "", "this happened", False),
     ]
-    told(alarms=alarms)
+    told(alarms=[alarm._asdict() for alarm in alarms])
     shown = aigeco("status", "--config", site.config).out.splitlines()
     moves = {shown[at]: shown[at + 1] for at, line in enumerate(shown) if line.startswith("alarm: ")}
-    assert list(moves) == [f"alarm: {words}" for words in alarms]
+    assert list(moves) == [f"alarm: {alarm}" for alarm in alarms]
     assert [move.removeprefix("  whose move: ") for move in moves.values()] == [
         "whoever runs the broker or the network to it",
         "the organisations",
         "whoever runs this gateway",
         "whoever set this gateway up",
+        "whoever runs this gateway",
     ]
 
 

@@ -29,6 +29,7 @@ from edge.cli.status import Alarm
 from edge.cli.watchscreen import height, news, picture
 from edge.cli.watchview import Head, Line, Point, Shown, Signed, View, Watcher
 from edge.spool import Spool
+from edge.state import Alarm as Raised
 from signer.chain import Chain
 from signer.codes import ClockStatus
 from signer.keys import open_key
@@ -251,7 +252,7 @@ def test_numbers_are_never_cut() -> None:
 
 
 def test_news_says_each_thing_once(site: Any, evidence: Any, told: Any) -> None:
-    told(alarms=["broker: away"])
+    told(alarms=[Raised("broker", "", "away", True)._asdict()])
     watcher = Watcher(site.config)
     first = watcher.look(now_ms())
     said = [line[9:] for line in news(None, first)]
@@ -352,7 +353,7 @@ def test_another_size_and_ctrl_z(site: Any, evidence: Any, told: Any) -> None:
 
 
 def test_without_colours(site: Any, evidence: Any, told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    told(alarms=["broker: away"])
+    told(alarms=[Raised("broker", "", "away", True)._asdict()])
     monkeypatch.setenv("NO_COLOR", "1")
     terminal = Terminal(site)
     terminal.until("q: end")

@@ -26,6 +26,7 @@ from edge.doctor import ask, clock, disk, examine, key, meters, ports, receipts,
 from edge.doctor import broker as brokers
 from edge.doctor.finding import BROKER, MAKER, OPERATOR, ORGANISATION, TECHNICIAN, Case, Finding, State, lasts
 from edge.lockfile import Lock
+from edge.state import Alarm
 from hw_sim.authority import Authority
 from signer.codes import ClockStatus
 from tests.broker import HOST, Broker, broker, free_port
@@ -38,6 +39,11 @@ __all__ = ["broker"]  # a fixture
 
 def case(settings: Config, running: bool = True, **told: Any) -> Case:
     return Case(settings, {"updated_ms": NOW_MS, "pid": os.getpid(), **told}, running, NOW_MS)
+
+
+def alarm(kind: str, words: str, about: str = "") -> dict[str, Any]:
+    """One that the agent tells, as it is in its status."""
+    return Alarm(kind, about, words, True)._asdict()
 
 
 def the_bad(found: Iterable[Finding]) -> Finding:
@@ -248,7 +254,8 @@ def test_a_clock_that_is_not_well(changes: dict[str, Any], state: State, place: 
 
 def test_a_clock_that_stands_behind_the_slots(settings: Config) -> None:
     words = "stands 2 h behind the last slot that was read: a new stream begins when it stays so for 30 s"
-    told = case(settings, alarms=[f"clock: {words}", "new stream: the clock was set back by 2 h; try: timedatectl"])
+    new = alarm("new stream", "the clock was set back by 2 h; try: timedatectl")
+    told = case(settings, alarms=[alarm("clock", words), new])
     waits, began = [found for found in clock.check(told) if found.place == "slots"]
     assert (waits.state, waits.words, waits.move) == (State.WRONG, words, OPERATOR)
     assert (began.state, began.words, began.advice) == (
@@ -316,7 +323,7 @@ def test_a_store_that_cannot_be_used_and_a_folder_that_is_not_there(settings: Co
 
 
 def test_what_the_gateway_says_of_its_disk(settings: Config) -> None:
-    found = list(disk.check(case(settings, alarms=["disk: is full; try: make room"])))
+    found = list(disk.check(case(settings, alarms=[alarm("disk", "is full; try: make room")])))
     (said,) = [each for each in found if each.words == "is full"]
     assert (said.state, said.advice) == (State.WRONG, "make room")
 
@@ -449,7 +456,7 @@ class TestBroker:
     def test_what_only_the_gateway_sees(self, settings: Config) -> None:
         mqtt = Mqtt(HOST, free_port(), 1, None, None, None, True, 10_000)
         words = f"{HOST}:1 refuses gw-home-1 the topic; try: grant it"
-        said, _ = brokers.check(case(dataclasses.replace(settings, mqtt=mqtt), alarms=[f"broker: {words}"]))
+        said, _ = brokers.check(case(dataclasses.replace(settings, mqtt=mqtt), alarms=[alarm("broker", words)]))
         assert (said.state, said.move, said.advice) == (State.WRONG, BROKER, "grant it")
         assert said.words == f"the gateway says: {HOST}:1 refuses gw-home-1 the topic"
 
@@ -503,10 +510,15 @@ class TestReceipts:
         assert (bad.state, bad.place, bad.words) == (State.WRONG, "Org2MSP", "no receipt yet")
 
     def test_a_refusal(self, settings: Config) -> None:
-        told = case(sending(settings), alarms=["ledger: the batch is refused: Org1MSP: fork", "broker: gone"])
+        told = case(sending(settings), alarms=[alarm("ledger", "refuses: a fork", "Org1MSP"), alarm("broker", "gone")])
         said = next(iter(receipts.check(told)))
         assert (said.state, said.move) == (State.WRONG, ORGANISATION)
-        assert said.words == "the batch is refused: Org1MSP: fork"
+        assert (said.place, said.words) == ("Org1MSP", "refuses: a fork")
+
+    def test_what_happened_and_is_over(self) -> None:
+        (said,) = receipts.judge_alarms([Alarm("ledger", "", "Org1MSP sent what does not count; try: ask it", False)])
+        assert (said.state, said.move, said.advice) == (State.WARNING, ORGANISATION, "ask it")
+        assert said.words == "since the gateway started: Org1MSP sent what does not count"
 
     def test_nothing_is_sent(self, settings: Config) -> None:
         assert "nothing is sent" in all_well(receipts.judge(seen(3), case(settings)))[0].words
@@ -546,7 +558,7 @@ class TestService:
 
     def test_lost_readings_and_other_alarms(self, settings: Config) -> None:
         assert "7 readings were lost" in the_bad(service.check(case(settings, dropped=7))).words
-        alarms = ["writer: is behind", "broker: is elsewhere", "configuration, mqtt.ca: is looked at anew"]
+        alarms = [alarm("writer", "is behind"), alarm("broker", "away"), alarm("configuration, mqtt.ca", "gone")]
         assert the_bad(service.check(case(settings, alarms=alarms))).words == "the gateway says: writer: is behind"
 
     def test_what_systemd_says(self) -> None:
@@ -666,19 +678,6 @@ def connections_to(port: int) -> int:
     """Established TCP connections to a local port (/proc/net/tcp, state 01)."""
     rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
     return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
-
-
-def test_what_an_organisation_refused_once_is_over_when_it_gives_receipts(settings: Config) -> None:
-    words = "Org1MSP does not say where its ledger stands: gateway home-1 is not registered"
-    given = dataclasses.make_dataclass("Given", ["issued_s", "first", "count"])
-    seen = case(settings, alarms=[f"ledger: {words}"])
-    (bad,) = receipts.judge_alarms([words], {}, seen)
-    assert (bad.state, bad.move, bad.words) == (State.WRONG, ORGANISATION, words)
-    (old,) = receipts.judge_alarms([words], {"Org1MSP": given(NOW_MS / 1000 - 86400, 0, 1)}, seen)
-    assert old.state == State.WRONG
-    (over,) = receipts.judge_alarms([words], {"Org1MSP": given(NOW_MS / 1000 - 3, 0, 1)}, seen)
-    assert over.state == State.WARNING
-    assert "Org1MSP gives receipts now" in over.words
 
 
 def test_the_simulator_behind_a_line_is_nobody_else(tmp_path: Path) -> None:

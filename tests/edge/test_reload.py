@@ -84,7 +84,7 @@ def alarms(settings: Config, words: str) -> list[str]:
     deadline = time.monotonic() + 20
     while True:
         told: dict[str, Any] = status.read(settings.status_path) or {"alarms": []}
-        found = [each for each in told["alarms"] if words in each]
+        found = [str(each) for each in status.alarms(told) if words in str(each)]
         if found or time.monotonic() > deadline:
             return found
         time.sleep(0.1)

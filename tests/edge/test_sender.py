@@ -17,8 +17,18 @@ from edge.sender import Sender
 from edge.spool import Spool
 from edge.state import Pulse
 from edge.writer import NewStream, Writer
+from signer.dialogue import Refusal, RefusalReason
 from signer.verify import verify
-from tests.edge.places import DirectUplink, Ledgers, bus_toml, direct, make_folder, open_ledgers, write_config
+from tests.edge.places import (
+    ORGANISATIONS,
+    DirectUplink,
+    Ledgers,
+    bus_toml,
+    direct,
+    make_folder,
+    open_ledgers,
+    write_config,
+)
 from tests.edge.test_writer import Bench
 from uplink.errors import TooLarge
 
@@ -355,10 +365,9 @@ class TestRefusals:
             organisation.ledger.file._sql.execute("DELETE FROM gateways")
         site.measure(0, 1)
         assert site.turns(1)[0] > 0
-        (alarm,) = site.state.alarms.all()
-        assert alarm.startswith("ledger: 0 of 2 organisations said where their ledgers stand; Org1MSP: gateway home-1")
-        assert "Org2MSP: gateway home-1 is not registered" in alarm
-        assert "try: have each organisation register this gateway" in alarm
+        refuses = "does not say where its ledger stands: gateway home-1 is not registered; try: have each organisation"
+        for name, alarm in zip(ORGANISATIONS, site.state.alarms.all(), strict=True):
+            assert alarm.startswith(f"ledger {name}: {refuses} register this gateway")
         assert site.state.sending.startswith("Org1MSP: gateway home-1 is not registered")
         assert site.spool.counts().committed == 0
         site.ledgers.close()
@@ -366,6 +375,27 @@ class TestRefusals:
         site.uplink.ledgers = site.ledgers
         site.deliver_all()
         assert site.state.alarms.all() == []
+
+    def test_what_one_organisation_refuses_is_over_when_it_gives_a_receipt(self, site: Site) -> None:
+        site.uplink.k = site.sender._k = 1
+        other = site.ledgers.organisations["Org2MSP"].ledger.file
+        (row,) = other._sql.execute("SELECT * FROM gateways").fetchall()
+        other._sql.execute("DELETE FROM gateways")
+        site.measure(0, 1)
+        site.turns(1)
+        (alarm,) = site.state.alarms.each()
+        assert (alarm.kind, alarm.about, alarm.lasts) == ("ledger", "Org2MSP", True)
+        site.deliver_all()
+        assert [each.about for each in site.state.alarms.each()] == ["Org2MSP"], "receipts of others say nothing of it"
+        other._sql.execute(f"INSERT INTO gateways VALUES ({', '.join('?' * len(row))})", tuple(row))
+        site.sender._agreed = None  # as after the next start
+        site.sender._turn()
+        assert site.state.alarms.each() == [], "its head came"
+        site.sender._refuses([("Org2MSP", Refusal(RefusalReason.BUSY, bytes(16), bytes(32), words="full"))], "refuses")
+        site.measure(1, 1)
+        site.deliver_all()
+        assert site.committed("Org2MSP") == site.spool.counts().stored
+        assert site.state.alarms.each() == [], "its receipt came"
 
     def test_a_broker_that_takes_less_gets_smaller_batches(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         site.measure(0, 300)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from edge.database import SpoolProblem
 from edge.spool_read import Counts, SpoolReader
+from edge.status import alarms as alarms_of
 from edge.status import read as read_status
 from hw_sim.stage import Actor, Stage
 from signer.codes import Kind
@@ -87,7 +88,7 @@ class Home:
 
     def alarms(self) -> list[str]:
         """What it thinks somebody should look at."""
-        return list(self.told().get("alarms", ()))
+        return [str(alarm) for alarm in alarms_of(self.told())]
 
     def alarm(self, *words: str) -> str:
         """Wait for the alarm with all these words."""

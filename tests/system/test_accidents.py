@@ -82,10 +82,13 @@ OUTSIDE = {
                 "configuration, key.certificate: {folder}/signer.pem: has expired on ",
                 "try: have a new certificate issued",
             ),
-            (
-                f"ledger: the batch is refused: {ORGANISATIONS[0]}: the certificate in the genesis: ",
-                f"{ORGANISATIONS[1]}: the certificate in the genesis: certificate of CN=gw-old-signer,O=Operator: was",
-                "try: have each organisation register this gateway (aigeco-peer gateways add), and check that the",
+            *(
+                (
+                    f"ledger {organisation}: refuses the batch: the certificate in the genesis: certificate of",
+                    "CN=gw-old-signer,O=Operator: was",
+                    "try: have each organisation register this gateway (aigeco-peer gateways add), and check that",
+                )
+                for organisation in ORGANISATIONS[:2]
             ),
         ),
         "the organisations",
