@@ -347,13 +347,16 @@ class Stub:
     # --- key-level endorsement ---
 
     def policy(self, key: str, collection: str = "") -> bytes | None:
-        """The key's own endorsement policy, a serialised ApplicationPolicy or SignaturePolicyEnvelope."""
+        """The key's own endorsement policy, a serialised ``common.SignaturePolicyEnvelope``."""
         request = pb.GetStateMetadata(key=key, collection=collection)
         answer = pb.StateMetadataResult.FromString(self._ask(pb.ChaincodeMessage.GET_STATE_METADATA, request))
         return next((entry.value for entry in answer.entries if entry.metakey == _POLICY), None)
 
     def set_policy(self, key: str, policy: bytes, collection: str = "") -> None:
-        """From the next transaction on this key needs these endorsements; empty = those of the contract again."""
+        """From the next transaction on this key needs these endorsements; empty = those of the contract again.
+
+        The peer does not look at them now: after anything but a SignaturePolicyEnvelope nobody can write the key.
+        """
         metadata = pb.StateMetadata(metakey=_POLICY, value=policy)
         self._write(
             pb.ChaincodeMessage.PUT_STATE_METADATA,

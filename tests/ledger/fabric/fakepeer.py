@@ -35,11 +35,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from fabric_protos.common.common_pb2 import ChannelHeader, Header, HeaderType, SignatureHeader
+from fabric_protos.common.policies_pb2 import SignaturePolicyEnvelope
 from fabric_protos.ledger.queryresult.kv_query_result_pb2 import KV, KeyModification
 from fabric_protos.msp.identities_pb2 import SerializedIdentity
 from fabric_protos.peer import chaincode_pb2, proposal_pb2
 from fabric_protos.peer import chaincode_shim_pb2 as pb
 from fabric_protos.peer.proposal_response_pb2 import Response
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.fabric.shim import Server, Tls
@@ -325,12 +327,22 @@ class FakePeer:
             answer = self.execute(simulation, spec.chaincode_id.name, spec.input)
             if answer.type != Message.COMPLETED:
                 raise Failed(f"transaction returned with failure: {answer.payload.decode()}")
+            self._check_policies(simulation)
             simulation.response = Response.FromString(answer.payload)
             if answer.HasField("chaincode_event"):
                 simulation.event = (answer.chaincode_event.event_name, answer.chaincode_event.payload)
         except Failed as failed:
             simulation.failure = str(failed)
         return simulation
+
+    def _check_policies(self, simulation: Simulation) -> None:
+        """Who has to endorse is read from the keys' own policies: one that cannot be read blocks its key."""
+        for name, collection, key in {**simulation.writes, **simulation.metadata}:
+            cell = self.cell(name, collection, key)
+            try:
+                SignaturePolicyEnvelope.FromString(cell.metadata.get("VALIDATION_PARAMETER", b"") if cell else b"")
+            except DecodeError:
+                raise Failed("error in simulation: error unmarshalling SignaturePolicyEnvelope") from None
 
     def submit(self, *simulations: Simulation) -> list[str]:
         """One block of them; their validation codes."""
@@ -399,10 +411,15 @@ class FakePeer:
         return "VALID"
 
     def version(self, name: str, collection: str, key: str) -> tuple[int, int]:
-        space = self.world[name]
-        cells: Any = space.hashed.get(collection, {}) if collection else space.public
-        cell = cells.get(sha256(key.encode()).digest() if collection else key)
+        cell = self.cell(name, collection, key)
         return cell.version if cell else _NONE
+
+    def cell(self, name: str, collection: str, key: str) -> Cell | None:
+        """What everybody knows of a key: its value, or its digest where it is private."""
+        space = self.world[name]
+        if collection:
+            return space.hashed.get(collection, {}).get(sha256(key.encode()).digest())
+        return space.public.get(key)
 
     def _apply(self, simulation: Simulation, version: tuple[int, int]) -> None:
         for (name, collection, key), write in simulation.writes.items():
@@ -419,9 +436,7 @@ class FakePeer:
             )
             space.changes.setdefault(key, []).append(change)
         for (name, collection, key), entries in simulation.metadata.items():
-            space = self.world[name]
-            cells: Any = space.hashed.get(collection, {}) if collection else space.public
-            cell = cells.get(sha256(key.encode()).digest() if collection else key)
+            cell = self.cell(name, collection, key)
             if cell is not None:  # metadata of what does not exist is dropped
                 cell.metadata.update({metakey: value for metakey, value in entries.items() if value})
                 for metakey, value in entries.items():
@@ -713,7 +728,7 @@ class Context:
         if collection not in self.contract.collections:
             raise Failed(f"collection [{collection}] not defined in the collection config for chaincode [{self.name}]")
         with self.peer.lock:
-            cell = self._space().hashed.get(collection, {}).get(sha256(key.encode()).digest())
+            cell = self.peer.cell(self.name, collection, key)
             self._read(collection, key, cell.version if cell else _NONE)
             return cell.value if cell else b""
 
@@ -758,9 +773,7 @@ class Context:
         with self.peer.lock:
             if collection:
                 self._allowed(collection, write=False)
-                cell: Any = self._space().hashed.get(collection, {}).get(sha256(key.encode()).digest())
-            else:
-                cell = self._space().public.get(key)
+            cell = self.peer.cell(self.name, collection, key)
             self._read(collection, key, cell.version if cell else _NONE)
             entries = [pb.StateMetadata(metakey=k, value=v) for k, v in (cell.metadata if cell else {}).items()]
             return _bytes(pb.StateMetadataResult(entries=entries))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ledger.fabric import stub as stub_module
 from ledger.fabric.stub import CallFailed, PeerError, Refused, Stub, composite_key, split_composite_key
 from tests.ledger.fabric.fakepeer import START_NS, Collection, FakePeer, Fault, person, serving
+from tests.ledger.fabric.kitchen import POLICY
 
 OURS = {"ours": Collection(("Org1MSP",)), "theirs": Collection(("Org2MSP",), member_only_read=False)}
 Step = Callable[[Stub], object]
@@ -129,11 +130,11 @@ def test_a_batch_carries_every_kind_of_write(ledger: Scene) -> None:
         with stub.batch(), stub.batch():
             stub.delete("old")
             stub.put("new", b"3")
-            stub.set_policy("new", b"policy")
+            stub.set_policy("new", POLICY)
             stub.purge("secret", "ours")
 
     ledger.do(step)
-    assert ledger.do(lambda stub: [stub.get("old"), stub.get("new"), stub.policy("new")]) == [None, b"3", b"policy"]
+    assert ledger.do(lambda stub: [stub.get("old"), stub.get("new"), stub.policy("new")]) == [None, b"3", POLICY]
     assert ledger.do(lambda stub: [stub.get("secret", "ours"), stub.digest("secret", "ours")]) == [None, None]
 
 
@@ -358,10 +359,12 @@ def test_a_block_to_live(ledger: Scene) -> None:
 def test_key_level_endorsement(ledger: Scene) -> None:
     ledger.do(lambda stub: (stub.put("k", b"1"), stub.put("p", b"2", "ours")))
     assert ledger.do(lambda stub: stub.policy("k")) is None
-    ledger.do(lambda stub: (stub.set_policy("k", b"both"), stub.set_policy("p", b"mine", "ours")))
-    assert ledger.do(lambda stub: [stub.policy("k"), stub.policy("p", "ours")]) == [b"both", b"mine"]
+    ledger.do(lambda stub: (stub.set_policy("k", POLICY), stub.set_policy("p", POLICY[:-2], "ours")))
+    assert ledger.do(lambda stub: [stub.policy("k"), stub.policy("p", "ours")]) == [POLICY, POLICY[:-2]]
     ledger.do(lambda stub: stub.put("k", b"3"))
-    assert ledger.do(lambda stub: stub.policy("k")) == b"both"
+    assert ledger.do(lambda stub: stub.policy("k")) == POLICY
+    ledger.told.step = lambda stub: stub.put("p", b"4", "ours")
+    assert "unmarshalling SignaturePolicyEnvelope" in ledger.peer.commit("F").message
     ledger.do(lambda stub: stub.set_policy("k", b""))
     assert ledger.do(lambda stub: stub.policy("k")) is None
 
