@@ -21,13 +21,16 @@ from signer.bundle import RECEIPTS, Sequence
 from signer.errors import Malformed
 from signer.merkle import Tree
 from signer.receipt import Receipt, Rejected
-from signer.report import Tally
+from signer.report import Tally, Unpinned
 from signer.trust import Trust
 
 Fail = Callable[[str], None]
 
 _MAX_GROUPS = 8
 """Different claims about a batch that begins at one seq; honest organisations make one."""
+
+_MAX_UNPINNED = 100
+"""Organisations without a root that are counted; names in receipts are foreign bytes, and no community has as many."""
 
 
 @dataclass(slots=True)
@@ -50,11 +53,13 @@ class Coverage:
 
     Attributes:
         organisations: organisation -> what it signed for.
+        unpinned: organisation without a pinned root -> its receipts.
         unreceipted: statements, given or pruned, that no receipt covers.
     """
 
     def __init__(self, receipts: Sequence, trust: Trust, fail: Fail) -> None:
         self.organisations: dict[str, Tally] = {}
+        self.unpinned: dict[str, Unpinned] = {}
         self.unreceipted = 0
         self._receipts = receipts
         self._trust = trust
@@ -133,8 +138,17 @@ class Coverage:
                 self._receipts.resynchronise(offset, receipt.parse)
             except Rejected as error:
                 self._fail(f"{place}: {error}")
+                self._count_unpinned(found.organisation, place, str(error))
             else:
                 return place, found
+
+    def _count_unpinned(self, organisation: str, place: str, words: str) -> None:
+        if organisation in self._trust.organisations:
+            return
+        if organisation not in self.unpinned and len(self.unpinned) < _MAX_UNPINNED:
+            self.unpinned[organisation] = Unpinned(words, place)
+        if organisation in self.unpinned:
+            self.unpinned[organisation].receipts += 1
 
     def _open(self, seq: int, prev: bytes) -> None:
         while self._next and self._next[1].stream == self._stream and self._next[1].first <= seq:

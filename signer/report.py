@@ -23,6 +23,21 @@ class Tally:
     statements: int = 0
 
 
+@dataclass(slots=True)
+class Unpinned:
+    """Receipts of an organisation whose root is not among the anchors.
+
+    Attributes:
+        words: the end of each of their lines among the failures.
+        first: where the first one is.
+        receipts: how many there are.
+    """
+
+    words: str
+    first: str
+    receipts: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class StreamReport:
     """One stream as it was found.
@@ -74,6 +89,7 @@ class Report:
         streams: in the order of the files.
         slots: measuring point -> its slots; with the gateway's id before it when there are several.
         receipts: organisation -> receipts that hold, and statements they cover.
+        unpinned: organisation -> its receipts, each a failure, when no root of it is pinned.
         missing_maps: digests that descriptors name and the folder does not hold.
         trust: ``self-supplied`` or ``external``.
         failures: one line each, the first 100.
@@ -89,6 +105,7 @@ class Report:
     streams: tuple[StreamReport, ...]
     slots: dict[str, PointReport]
     receipts: dict[str, Tally]
+    unpinned: dict[str, Unpinned]
     missing_maps: tuple[str, ...]
     trust: str
     failures: tuple[str, ...]

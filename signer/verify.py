@@ -135,6 +135,7 @@ class _Walk:
             streams=tuple(self._streams),
             slots={(f"{name[0]}/{name[1]}" if several else name[1]): point for name, point in self._points.items()},
             receipts=self._coverage.organisations,
+            unpinned=self._coverage.unpinned,
             missing_maps=missing_maps,
             trust=self._trust_name,
             failures=tuple(self._failures),

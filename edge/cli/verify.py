@@ -47,9 +47,7 @@ def command(folder: Path, trust: Path | None, as_json: bool) -> int:
 
 def _lines(report: Report) -> Iterator[str]:
     """A line a failure, then what was found and whether it holds."""
-    yield from (f"does not hold: {failure}" for failure in report.failures)
-    if report.failures_total > len(report.failures):
-        yield f"does not hold: {report.failures_total - len(report.failures):,} more"
+    yield from (f"does not hold: {failure}" for failure in _failures(report))
     gateways = len({stream.gateway for stream in report.streams})
     yield f"{some(report.statements, 'statement')} of {some(gateways, 'gateway')}, {_slots(report)}"
     if report.pruned:
@@ -62,6 +60,18 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"{some(report.unreceipted, 'statement')} without a receipt yet"
     yield from _remarks(report)
     yield _verdict(report)
+
+
+def _failures(report: Report) -> Iterator[str]:
+    """All that are listed; the receipts of an organisation that nobody pinned a root of are one."""
+    ends = tuple(f": {each.words}" for each in report.unpinned.values())
+    others = [failure for failure in report.failures if not failure.endswith(ends)]
+    for organisation, each in sorted(report.unpinned.items()):
+        yield f"{some(each.receipts, 'receipt')} of {organisation}: {each.words}; the first: {each.first}"
+    yield from others
+    more = report.failures_total - len(others) - sum(each.receipts for each in report.unpinned.values())
+    if more:
+        yield f"{more:,} more"
 
 
 def _slots(report: Report) -> str:

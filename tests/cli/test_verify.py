@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from edge.cli import verify
+from signer.report import Report, Unpinned
+
 Aigeco = Callable[..., Any]
 
 
@@ -44,6 +47,41 @@ def test_trust_from_elsewhere(aigeco: Aigeco, bundle: Path, tmp_path: Path) -> N
     assert verified.code == 0, verified.out
     assert verified.out.splitlines()[-1] == "holds, by trust anchors from elsewhere"
     assert json.loads(aigeco("verify", bundle, "--trust", elsewhere, "--json").out)["trust"] == "external"
+
+
+def test_receipts_of_organisations_without_a_root_are_one_line_each() -> None:
+    """However many of them there are; what else is wrong is not hidden behind them."""
+    words = {name: f"certificate: no root is pinned for the organisation '{name}'" for name in ("Org1MSP", "Org2MSP")}
+    lines = [
+        f"receipts.cborseq, byte {at}, seq {at}..{at}, {name}: {words[name]}" for at in range(50) for name in words
+    ]
+    unpinned = {name: Unpinned(words[name], f"receipts.cborseq, byte 0, seq 0..0, {name}", 70) for name in words}
+    other = "statements.cborseq, byte 7, seq 1, home-1: is damaged"
+    made = Report(1, 1, 0, 1, 0, {}, (), {}, {}, unpinned, (), "external", (other, *lines[:99]), 143)
+    shown = [line.removeprefix("does not hold: ") for line in verify._lines(made) if line.startswith("does not hold: ")]
+    assert shown == [
+        *(f"70 receipts of {name}: {words[name]}; the first: {unpinned[name].first}" for name in words),
+        other,
+        "2 more",
+    ]
+    assert len(made.as_json()["failures"]) == 100
+
+
+def test_a_receipt_without_a_root(aigeco: Aigeco, bundle: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "trust"
+    elsewhere.mkdir()
+    shutil.copy(bundle / "gateways.pem", elsewhere)
+    (elsewhere / "receipts.pem").write_bytes(
+        (bundle / "receipts.pem").read_bytes().replace(b"organisation: Org1MSP", b"organisation: OtherMSP")
+    )
+    verified = aigeco("verify", bundle, "--trust", elsewhere)
+    assert verified.code == 1
+    line, *_, verdict = verified.out.splitlines()
+    words = "no root is pinned for the organisation 'Org1MSP'; the first: receipts.cborseq, byte 0, seq 0.."
+    assert line.startswith(f"does not hold: 1 receipt of Org1MSP: certificate: {words}")
+    assert verdict == "does NOT hold: 1 failure"
+    shown = json.loads(aigeco("verify", bundle, "--trust", elsewhere, "--json").out)
+    assert len(shown["failures"]) == shown["unpinned"]["Org1MSP"]["receipts"] == 1
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -15,6 +15,7 @@ from signer import bundle, cbor, statement
 from signer.bundle import BundleProblem
 from signer.codes import EventCode, GapReason
 from signer.keys.file import FileKey
+from signer.report import Unpinned
 from signer.statement import Instant
 from signer.trust import Trust, dump_organisations, dump_pem
 from signer.verify import MAX_LISTED, verify
@@ -350,7 +351,10 @@ def test_receipt_of_an_unknown_organisation(running: Any, tmp_path: Path) -> Non
     (folder / bundle.RECEIPTS_PEM).write_bytes(dump_organisations(trust.organisations))
     report = verify(folder)
     assert report.failures_total == 2
-    assert "no root is pinned for the organisation 'Org2MSP'" in report.failures[0]
+    words = "certificate: no root is pinned for the organisation 'Org2MSP'"
+    (unpinned,) = report.unpinned.items()
+    assert unpinned == ("Org2MSP", Unpinned(words, report.failures[0].removesuffix(f": {words}"), 2))
+    assert f"{bundle.RECEIPTS}, byte " in report.failures[0]
     assert report.receipts["Org1MSP"].statements == 13
 
 
