@@ -40,6 +40,8 @@ KINDS: Mapping[str, str] = {
     "bad_crc": "answers with a wrong CRC (RTU), or a wrong protocol id (TCP)",
     "exception": "answers with exception `code`",
     "swapped_words": "answers with each pair of words exchanged",
+    "sentinel": 'every two registers say `value`, as a device that means "not available"',
+    "exchanged": "another meter of its model hangs in its place: another serial number (not a dump)",
     "frozen": "shows the measurements of the instant at which the fault began",
     "truncated": "stops after `bytes` bytes of its answer",
     "garbage": "sends `bytes` bytes of noise instead of its answer",
@@ -59,6 +61,7 @@ _PARAMETERS = {
     "late": ("seconds",),
     "wrong_length": ("registers",),
     "exception": ("code",),
+    "sentinel": ("value",),
     "truncated": ("bytes",),
     "garbage": ("bytes",),
     "noise_before": ("bytes",),
@@ -82,6 +85,7 @@ class Fault:
         seconds: of ``late`` and ``hasty``.
         code: of ``exception``.
         registers: of ``wrong_length``.
+        value: of ``sentinel``, 32 bits, the more significant register first.
         size: of ``truncated``, ``garbage`` and noise, in bytes (``bytes`` in the file).
     """
 
@@ -95,6 +99,8 @@ class Fault:
     code: int = 2
     registers: int = -1
     size: int = 4
+    # The most a signed register pair can say; evcc's issue 31595 has it as 21,474,836.47 kWh.
+    value: int = 0x7FFFFFFF
 
     @property
     def silences(self) -> bool:
@@ -174,6 +180,14 @@ def _swapped_words(_fault: Fault, answer: frames.Adu, _request: frames.Adu) -> f
     return answer._replace(pdu=answer.pdu[:2] + b"".join(pairs))
 
 
+def _sentinel(fault: Fault, answer: frames.Adu, _request: frames.Adu) -> frames.Adu:
+    if answer.pdu[0] & 0x80:
+        return answer
+    size = len(answer.pdu) - 2
+    words = fault.value.to_bytes(4, "big") * (size // 4 + 1)
+    return answer._replace(pdu=answer.pdu[:2] + words[:size])
+
+
 _CHANGES = {
     "wrong_unit": _wrong_unit,
     "wrong_function": _wrong_function,
@@ -181,6 +195,7 @@ _CHANGES = {
     "wrong_transaction": _wrong_transaction,
     "exception": _exception,
     "swapped_words": _swapped_words,
+    "sentinel": _sentinel,
 }
 
 # Key in the file -> attribute, whole numbers only, least, most. An hour is longer than any campaign needs.
@@ -193,6 +208,7 @@ _NUMBERS: Mapping[str, tuple[str, bool, float, float]] = {
     "code": ("code", True, 1, 255),
     "registers": ("registers", True, -125, 125),
     "bytes": ("size", True, 0, 256),
+    "value": ("value", True, 0, 0xFFFFFFFF),
 }
 _ALWAYS = ("from", "until", "every", "probability")
 

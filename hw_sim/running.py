@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -133,7 +133,15 @@ class Running:
     def _open(self, line: Line) -> None:
         made = [self.device(device) for device in line.devices]
         stations = [
-            Station(device.name, device.unit, one, device.latency_ms / 1000, self._site.faults, self._site.seed)
+            Station(
+                device.name,
+                device.unit,
+                one,
+                device.latency_ms / 1000,
+                self._site.faults,
+                self._site.seed,
+                self._successor(device),
+            )
             for device, one in zip(line.devices, made, strict=True)
         ]
         port: Port
@@ -147,6 +155,15 @@ class Running:
         for device, one, station in zip(line.devices, made, stations, strict=True):
             self.devices.append(Shown(device, port, station, one if isinstance(one, MapDevice) else None))
 
+    def _successor(self, device: Device) -> MapDevice | DumpDevice | None:
+        """What hangs in a device's place while it is ``exchanged``, None when that never happens."""
+        exchanged = any(fault.kind == "exchanged" and fault.meter in ("*", device.name) for fault in self._site.faults)
+        return self.device(replace(device, serial=self._serial(f"{device.name}/exchanged"))) if exchanged else None
+
+    def _serial(self, name: str) -> str:
+        """A serial number of eight digits, always the same for the name and the site's seed."""
+        return str(10_000_000 + noise.seed_of(self._site.seed, name) % 80_000_000)
+
     def device(self, device: Device) -> MapDevice | DumpDevice:
         """A device of this site that hangs nowhere yet, as it is at this site's time."""
         if device.dump is not None:
@@ -154,7 +171,7 @@ class Running:
 
             return DumpDevice(dumps.load(device.dump).blocks, device.map.functions_equivalent)
         home = self.homes[device.home]
-        serial = device.serial or str(10_000_000 + noise.seed_of(self._site.seed, device.name) % 80_000_000)
+        serial = device.serial or self._serial(device.name)
         meter_map, extra = device.map, None
         if meter_map.scheme == "sunspec":
             phases = home.household.roof_phases if device.role == "pv" else home.household.phases

@@ -71,12 +71,15 @@ class Station:
         latency_s: float = 0.0,
         faults: Sequence[fault_rules.Fault] = (),
         seed: int = 0,
+        other: Device | None = None,
     ) -> None:
+        """``other``: the device that hangs in its place while it is ``exchanged``; None: the same."""
         self.name = name
         self.unit = unit
         self.counters: Counter[str] = Counter()
         self.last_s: float | None = None
         self._device = device
+        self._other = other or device
         self._latency_s = latency_s
         self._faults = tuple(fault for fault in faults if fault.meter in ("*", name))
         self._random = random.Random(f"{seed}/{name}/faults")
@@ -114,7 +117,8 @@ class Station:
         pdu = request.pdu
         for fault in struck:
             pdu = fault.asks_for(pdu)
-        adu = frames.Adu(request.unit, self._respond(pdu, at_s), request.transaction)
+        device = self._other if any(fault.kind == "exchanged" for fault in struck) else self._device
+        adu = frames.Adu(request.unit, _respond(device, pdu, at_s), request.transaction)
         for fault in struck:
             adu = fault.change(adu, request)
         self.counters["exceptions" if adu.pdu[0] & 0x80 else "answers"] += 1
@@ -139,15 +143,16 @@ class Station:
             self._start_s = now_s
         return now_s - self._start_s
 
-    def _respond(self, pdu: bytes, at_s: float) -> bytes:
-        function = pdu[0]
-        if function not in (3, 4):
-            return frames.exception(function, frames.ILLEGAL_FUNCTION)
-        address, count = pdu[1] << 8 | pdu[2], pdu[3] << 8 | pdu[4] if len(pdu) == 5 else 0
-        if not 1 <= count <= _MOST_REGISTERS:
-            return frames.exception(function, frames.ILLEGAL_VALUE)
-        try:
-            words = self._device.read(function, address, count, at_s)
-        except Refused as refusal:
-            return frames.exception(function, refusal.code)
-        return bytes((function, len(words))) + words
+
+def _respond(device: Device, pdu: bytes, at_s: float) -> bytes:
+    function = pdu[0]
+    if function not in (3, 4):
+        return frames.exception(function, frames.ILLEGAL_FUNCTION)
+    address, count = pdu[1] << 8 | pdu[2], pdu[3] << 8 | pdu[4] if len(pdu) == 5 else 0
+    if not 1 <= count <= _MOST_REGISTERS:
+        return frames.exception(function, frames.ILLEGAL_VALUE)
+    try:
+        words = device.read(function, address, count, at_s)
+    except Refused as refusal:
+        return frames.exception(function, refusal.code)
+    return bytes((function, len(words))) + words

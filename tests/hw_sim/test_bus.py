@@ -225,3 +225,37 @@ def test_a_shifted_meter_is_not_taken_for_what_its_map_says(framing: str) -> Non
         (reading,) = one.read("meter", 0)
         assert (reading.status, reading.values) == (Status.INCOMPATIBLE, ())
         assert "is no Carlo Gavazzi" in one.counters["meter"].trouble
+
+
+@pytest.mark.parametrize("framing", ["tcp", "rtu"])
+def test_a_meter_that_was_exchanged_is_found_by_its_serial_number(framing: str) -> None:
+    """After the line was opened anew; until somebody says that this is right, there is no value."""
+    device = Device("meter", load("eastron_sdm630"), 1, "home", "grid")
+    with bus(on_tcp(device, framing=framing), [Fault("exchanged", from_s=1000)]) as (running, one):
+        before = one.identify("meter")
+        assert before is not None
+        assert before.serial
+        assert_good(one.read("meter", 0), running, "meter")
+        running.devices[0].station.begin(time.monotonic() - 1000)
+        one.cut()
+        began = time.monotonic()
+        (reading,) = one.read("meter", 1000)
+        while reading.status is not Status.EXCHANGED and time.monotonic() < began + 30:
+            assert reading.values == ()
+            time.sleep(0.06)
+            (reading,) = one.read("meter", 1000)
+        assert (reading.status, reading.values) == (Status.EXCHANGED, ())
+        after = one.identify("meter")
+        assert after is not None
+        assert after.serial not in ("", before.serial)
+
+
+def test_sentinels_that_the_map_knows_are_no_values() -> None:
+    """NaN in every register of a meter of floats: it answers, and nothing it says is a value."""
+    device = Device("meter", load("schneider_iem3155_iem3255"), 1, "home", "grid")
+    with bus(on_tcp(device), [Fault("sentinel", value=0x7FC00000)]) as (running, one):
+        (reading,) = one.read("meter", 0)
+    floats = {register.key for register in device.map.registers if register.type == "f32"}
+    assert floats
+    assert not floats & {key for key, _ in reading.values}
+    assert running.devices[0].station.counters["fault sentinel"] > 0

@@ -50,6 +50,8 @@ SEEN: dict[str, tuple[Fault, Callable[[bytes], bool]]] = {
         Fault("swapped_words"),
         lambda answer: answer == rtu(1, answer_pdu(words(17, 1) + words(16, 1))),
     ),
+    "sentinel": (Fault("sentinel"), lambda answer: answer == rtu(1, answer_pdu(b"\x7f\xff\xff\xff"))),
+    "exchanged": (Fault("exchanged"), lambda answer: answer == GOOD),  # there is no other device; see test_bus.py
     "frozen": (Fault("frozen"), lambda answer: answer == GOOD),  # a ramp stands still anyway; see below
     "truncated": (Fault("truncated", size=5), lambda answer: answer == GOOD[:5]),
     "garbage": (Fault("garbage", size=7), lambda answer: len(answer) == 7 and answer != GOOD[:7]),
@@ -189,7 +191,7 @@ def test_several_faults_add_up() -> None:
 
 
 def test_an_exception_is_not_lengthened_or_swapped() -> None:
-    for kind in ("wrong_length", "swapped_words"):
+    for kind in ("wrong_length", "swapped_words", "sentinel"):
         station = Station("one", 1, Ramp(), faults=[Fault(kind)])
         reply = station.answer(frames.Adu(1, read_pdu(5000, 1)), 0.0)
         assert reply is not None
@@ -238,6 +240,7 @@ def test_a_fault_is_read_as_it_is_written() -> None:
         ('kind = "late"\nevery = 1.5', "fault 1: every", "every = 1"),
         ('kind = "late"\nprobability = 1.5', "fault 1: probability", "probability = 1"),
         ('kind = "late"\nfrom = 9\nuntil = 9', "fault 1: until", "a later end"),
+        ('kind = "sentinel"\nvalue = -1', "fault 1: value", "value = 1"),
         ('kind = "silent"\ncode = 2', "fault 1: code", "one of"),
         ('meter = "one"', "fault 1: kind", "one of"),
     ],
