@@ -34,7 +34,10 @@ class Suspect(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What is known of a counter: its believed number, when it last changed, and what it says against that."""
+    """What is known of a counter: its believed number, when it last changed, and what it says against that.
+
+    ``since`` is below zero when the counter may have stood still for as long before the first reading that is known.
+    """
 
     value: int
     since: int
@@ -64,7 +67,9 @@ def count(
             value, since, _ = memory
             after, rule = _doubted(meter, memory, number, now, min(now - since, max(now - read_at, HOUR_MS)))
             if rule is not None:
-                found.append(Finding(rule, meter.key, (at,), _words(rule, meter.key, value, number, now - since)))
+                found.append(
+                    Finding(rule, meter.key, (at,), _words(rule, meter.key, value, number, now - max(since, 0)))
+                )
         if changed is None:
             changed = list(memories)
         changed[slot] = after
@@ -102,5 +107,7 @@ def _rule(meter: Meter, value: int, number: int, most: int) -> Rule:
 
 
 def _words(rule: Rule, key: int, value: int, number: int, lapse_ms: int) -> str:
-    steps = f"from {number_text(key, value)} to {number_text(key, number)} in {lapse_ms / 1000:g} s"
+    steps = f"from {number_text(key, value)} to {number_text(key, number)}"
+    if lapse_ms:  # none: how long it took is not known
+        steps += f" in {lapse_ms / 1000:g} s"
     return f"{named(key)}: {rule.name} {steps}"

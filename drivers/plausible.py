@@ -6,6 +6,8 @@ Rules
 - What is found against a value is a bit of its quality; what begins is an event, once (drivers.findings).
 - Limits end where physics or the fuse does: an ordinary life has no flags and no events.
 - The first reading of a point has nothing before it; a reading without values changes nothing but the time.
+- After a restart there is one reading before it: counters and what stands still are compared with that one. How power
+  flowed meanwhile is not known, and when a counter last moved neither.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import NamedTuple
 from drivers import balance, counting
 from drivers.balance import LEAST_NW
 from drivers.checks import BILLION, HOUR_MS, NANO, Plan
-from drivers.counting import Memories
+from drivers.counting import Memories, Memory
 from drivers.findings import (
     APPARENT,
     FROZEN,
@@ -32,7 +34,7 @@ from drivers.findings import (
     settle,
 )
 from drivers.layout import Balance, Direction, Layout
-from drivers.reading import Reading, Value
+from drivers.reading import Quality, Reading, Value
 from drivers.wording import named, number_text
 
 # From here on a power has a direction: inverters at night and transformers draw less.
@@ -47,6 +49,8 @@ _NOISES = 3
 # A counter that should have moved ten steps, and did not.
 _STEPS = 10
 _POINTS_OF_PHASES = 3
+# A number that one of these speaks against is no past for a counter: it need not be what the counter really said.
+_DOUBTED = Quality.QUESTIONABLE | Quality.OUT_OF_RANGE | Quality.REGISTER_RESET
 
 
 class Way(NamedTuple):
@@ -60,9 +64,9 @@ class State(NamedTuple):
     """What is remembered of a point. Bounded by its quantities.
 
     Attributes:
-        now: ms that have passed since the start.
-        read_at: of the last reading with values, None before the first.
-        layout, numbers: of that reading.
+        now: ms that have passed since the start, or since the reading before it.
+        read_at: of the last reading with values since the start, None before the first.
+        layout, numbers: of that reading, or of the one before the start.
         memories: counters.
         window: of energy and power.
         ways: powers with a role.
@@ -95,6 +99,29 @@ class Judgement(NamedTuple):
 def begin(plan: Plan) -> State:
     """Nothing is known yet."""
     return State(0, None, None, (), (None,) * plan.counters, None, (Way(),) * (1 + _POINTS_OF_PHASES), ())
+
+
+def resume(
+    plan: Plan, before: Sequence[tuple[int, Value]], after: Sequence[tuple[int, Value]], elapsed_ms: int | None
+) -> State:
+    """What is known when a point's last reading before a restart is.
+
+    Args:
+        plan: of the point.
+        before: values of that reading.
+        after: values of the first one since, which is judged next.
+        elapsed_ms: between the two, None when it is not known: then a counter that has grown says nothing.
+    """
+    layout, later = plan.layout(before), dict(after)
+    memories: list[Memory | None] = [None] * plan.counters
+    for meter in layout.meters:
+        value, now = before[meter.at][1], later.get(meter.key)
+        number = value.mantissa * NANO[value.exponent]
+        has_fallen = now is not None and now.mantissa * NANO[now.exponent] < number
+        if not value.quality & _DOUBTED and (has_fallen or elapsed_ms is not None):
+            memories[meter.slot] = Memory(number, -HOUR_MS)
+    numbers = [value.mantissa * NANO[value.exponent] for _, value in before]
+    return begin(plan)._replace(layout=layout, numbers=numbers, memories=tuple(memories))
 
 
 def judge(plan: Plan, state: State, reading: Reading, elapsed_ms: int) -> Judgement:
@@ -130,8 +157,7 @@ def judge(plan: Plan, state: State, reading: Reading, elapsed_ms: int) -> Judgem
             found.append(_phase(layout, numbers, power, voltage, current))
     for total, parts, slack in layout.sums:
         _sum(layout, numbers, total, parts, slack, found)
-    since = now if read_at is None else read_at
-    memories_after = counting.count(layout.meters, numbers, memories, now, since, found)
+    memories_after = counting.count(layout.meters, numbers, memories, now, read_at or 0, found)
     still = layout is layout_before and numbers == numbers_before
     if layout.balance is not None:
         if found and _disturbed(layout.balance, found):
@@ -141,7 +167,7 @@ def judge(plan: Plan, state: State, reading: Reading, elapsed_ms: int) -> Judgem
         if window.verdict is not None:
             found.append(_energy(layout, numbers, window.verdict))
     if layout.directions:
-        ways = _directions(layout, numbers, ways, now, now - since, found)
+        ways = _directions(layout, numbers, ways, now, 0 if read_at is None else now - read_at, found)
     if still:
         _frozen(layout, numbers, found)
     events: Sequence[Event] = ()

@@ -39,6 +39,7 @@ from edge.environment import check_environment, load_trust
 from edge.host import Clock, ServiceManager
 from edge.identity import Identity, load_identity
 from edge.load import check_load
+from edge.past import Past, past_of
 from edge.reader import Reader
 from edge.sender import Sender
 from edge.spool import Spool
@@ -105,6 +106,7 @@ class Agent:
         self._threads: dict[str, threading.Thread] = {}
         self._readers: dict[str, Reader] = {}
         self._cut: dict[str, float] = {}  # bus -> its last sign of life when its line was cut
+        self._recall: Callable[[str], Past | None] = lambda sub: None
         self._told: tuple[Any, ...] = ()
         self._told_s = float("-inf")
         self._load = load
@@ -132,6 +134,7 @@ class Agent:
             self._config, self._identity, spool, self._items, self._clock, self.state, self._pulse("writer")
         )
         writer.begin(self._take_end_mark())
+        self._recall = functools.partial(past_of, spool, writer.boots)
         self._start("writer", writer.run)
         for bus in self._config.buses:
             self._begin(bus, spool)
@@ -166,7 +169,7 @@ class Agent:
     def _begin(self, bus: Bus, spool: Spool) -> None:
         name = _thread(bus.name)
         pulse = self._pulse(name)
-        reader = Reader(bus, self._config, spool.positions, self._items, self._clock, self.state, pulse)
+        reader = Reader(bus, self._config, spool.positions, self._items, self._clock, self.state, pulse, self._recall)
         self._readers[name] = reader
         self._start(name, reader.run)
 

@@ -3,8 +3,9 @@
 Judges nothing itself (drivers.plausible); remembers what has to be remembered from one reading to the next.
 
 Rules
-- What has passed between two readings is what the clock that no one sets says (``boot_ms``).
+- What has passed between two readings of a run is what the clock that no one sets says (``boot_ms``).
 - Another meter in the place of the old one is judged without a past.
+- After a restart the first reading with values is judged by the last one in the spool (edge.past).
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from collections.abc import Sequence
 from drivers.checks import Plan
 from drivers.findings import Event
 from drivers.map import MeterMap
-from drivers.plausible import State, begin, judge
+from drivers.plausible import State, begin, judge, resume
 from drivers.reading import Reading
 from edge.config import Meter
+from edge.past import Past
+from signer.statement import Instant
 
 Happening = tuple[str, Event]
 """A measuring point, and what began there."""
@@ -29,6 +32,7 @@ class Judge:
         self._plans: dict[str, Plan] = {}
         self._states: dict[str, State] = {}
         self._read_ms: dict[str, int] = {}
+        self._pasts: dict[str, Past] = {}  # until the first reading with values
         self._subs: dict[str, tuple[str, ...]] = {}  # of each meter that is known
 
     def know(self, meter: Meter, meter_map: MeterMap) -> None:
@@ -39,22 +43,31 @@ class Judge:
             plan = Plan(meter_map, point, meter.role, meter.overrides, meter.limits)
             self._plans[sub], self._states[sub] = plan, begin(plan)
 
+    def remember(self, sub: str, past: Past) -> None:
+        """A point that is known said ``past`` before this run."""
+        self._pasts[sub] = past
+
     def forget(self, meter: Meter) -> None:
         """A meter is gone."""
         for sub in self._subs.pop(meter.name, ()):
             self._plans.pop(sub, None)
             self._states.pop(sub, None)
+            self._pasts.pop(sub, None)
 
-    def judged(self, readings: Sequence[Reading], boot_ms: int) -> tuple[tuple[Reading, ...], list[Happening]]:
+    def judged(self, readings: Sequence[Reading], now: Instant) -> tuple[tuple[Reading, ...], list[Happening]]:
         """The same readings with what is known against their values, and what began with them."""
         after, happened = [], []
         for reading in readings:
             sub = reading.sub
             plan = self._plans.get(sub)
             if plan is not None:
-                lapse_ms = boot_ms - self._read_ms.get(sub, boot_ms)
+                lapse_ms = now.boot_ms - self._read_ms.get(sub, now.boot_ms)
+                if self._pasts and reading.values and (past := self._pasts.pop(sub, None)) is not None:
+                    elapsed_ms = past.elapsed_ms(now)
+                    self._states[sub] = resume(plan, past.values, reading.values, elapsed_ms)
+                    lapse_ms = elapsed_ms or 0
                 reading, events, self._states[sub] = judge(plan, self._states[sub], reading, lapse_ms)
-                self._read_ms[sub] = boot_ms
+                self._read_ms[sub] = now.boot_ms
                 happened += [(sub, event) for event in events]
             after.append(reading)
         return tuple(after), happened

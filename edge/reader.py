@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import queue
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,8 +28,10 @@ from drivers.schedule import Cause, Schedule
 from edge.config import Bus, Config, Meter
 from edge.host import Clock
 from edge.judge import Happening, Judge
+from edge.past import Past
 from edge.spool import Position
 from edge.state import LOG, Cadence, MeterState, Pulse, State
+from signer.chain import Descriptor
 from signer.statement import Instant
 
 QUEUE_ITEMS = 2000
@@ -61,6 +63,20 @@ class Described:
     period_ms: int
     identity: Identity | None
     instant: Instant
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """As statements say it."""
+        meter, identity = self.meter, self.identity
+        return Descriptor(
+            self.period_ms,
+            meter.map.digest,
+            meter.map.name,
+            meter.role,
+            identity.serial if identity else "",
+            meter.overrides.as_pairs(),
+            identity.models if identity else (),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +116,9 @@ class Reader:
         clock: Clock,
         state: State,
         pulse: Pulse,
+        recall: Callable[[str], Past | None] = lambda sub: None,
     ) -> None:
+        """``recall`` tells what a measuring point said last before this run."""
         self.bus: Bus | None = bus
         self._changes: queue.SimpleQueue[tuple[Bus | None, Config]] = queue.SimpleQueue()
         self._meters = {meter.name: meter for meter in bus.meters}
@@ -113,6 +131,8 @@ class Reader:
         self._line = Line(bus.endpoint, _line_meters(bus))
         self._identities: dict[str, Identity | None] = dict.fromkeys(self._meters)
         self._judge = Judge()
+        self._recall = recall
+        self._unmet = set(self._meters)  # those that have not said in this run who they are
         self._untold: list[Happening] = []
         self._described: set[str] = set()
         self._asked_s: dict[str, float] = {}
@@ -184,7 +204,7 @@ class Reader:
                 self._describe(meter)
         readings = self._line.read(meter.name, slot_ms, (until_ms - time.monotonic_ns() // 1_000_000) / 1000)
         instant = self._clock.now()
-        readings, happened = self._judge.judged(readings, instant.boot_ms)
+        readings, happened = self._judge.judged(readings, instant)
         self._untold += happened
         if self._hand_over(Taken(readings, instant, tuple(self._untold))):
             self._untold.clear()
@@ -205,11 +225,19 @@ class Reader:
             self._identities[meter.name] = identity
             self._judge.know(meter, identity.map)
             self._describe(meter)
+            if meter.name in self._unmet:
+                self._unmet.remove(meter.name)
+                for sub in identity.map.subs(meter.name):
+                    past = self._recall(sub)
+                    if past is not None and past.is_of(self._description(meter).descriptor):
+                        self._judge.remember(sub, past)
 
     def _describe(self, meter: Meter) -> None:
         self._described.add(meter.name)
-        period_ms, identity = self._periods[meter.name], self._identities[meter.name]
-        self._hand_over(Described(meter, period_ms, identity, self._clock.now()))
+        self._hand_over(self._description(meter))
+
+    def _description(self, meter: Meter) -> Described:
+        return Described(meter, self._periods[meter.name], self._identities[meter.name], self._clock.now())
 
     def _hand_over(self, item: Item) -> bool:
         """Whether there was room for it."""
@@ -256,6 +284,8 @@ class Reader:
                 self._judge.forget(meter)
                 self._identities[name] = None
                 self._described.discard(name)
+                self._unmet.discard(name)
+        self._unmet |= meters.keys() - before.keys()
         if bus is not None and old is not None:
             if bus.endpoint == old.endpoint:
                 self._line.change(_line_meters(bus))
@@ -277,6 +307,7 @@ class Reader:
     def _forget(self, meter: Meter) -> None:
         self._judge.forget(meter)
         self._described.discard(meter.name)
+        self._unmet.discard(meter.name)
         for known in (self._last, self._asked_s, self._state.meters):
             known.pop(meter.name, None)
 

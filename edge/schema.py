@@ -26,7 +26,8 @@ CREATE TABLE newest (organisation TEXT NOT NULL, channel TEXT NOT NULL, block IN
 CREATE TABLE process (one INTEGER PRIMARY KEY, boot INTEGER NOT NULL, host_boot TEXT NOT NULL, version TEXT NOT NULL,
                       ended TEXT NOT NULL, began INTEGER NOT NULL, matched INTEGER);
 CREATE TABLE map (digest BLOB PRIMARY KEY, name TEXT NOT NULL, data BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE snapshot (one INTEGER PRIMARY KEY, upto INTEGER NOT NULL, positions TEXT NOT NULL);
+CREATE TABLE snapshot (one INTEGER PRIMARY KEY, upto INTEGER NOT NULL, positions TEXT NOT NULL,
+                       places TEXT NOT NULL DEFAULT '{}');
 """
 
 
@@ -37,7 +38,12 @@ def _maps(db: Writing) -> None:
     )
 
 
-_STEPS = (_maps,)
+def _places(db: Writing) -> None:
+    """2 -> 3: where each point's last reading is; of those before, it is not known."""
+    db.execute("ALTER TABLE snapshot ADD COLUMN places TEXT NOT NULL DEFAULT '{}'")
+
+
+_STEPS = (_maps, _places)
 """From format 1 to 2, from 2 to 3, and so on."""
 
 SPOOL = Schema(_TABLES, _STEPS)

@@ -16,7 +16,7 @@ Rules
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,20 @@ class Position:
 
     until_ms: int | None
     period_ms: int | None
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a measuring point's newest statements are; None: nowhere.
+
+    Attributes:
+        described: id (stream's number << 40 | seq) of its last descriptor.
+        measured: ids of its last reading with values, and of the descriptor before that; None also since its meter
+            was exchanged.
+    """
+
+    described: int | None = None
+    measured: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +121,7 @@ class Spool(Outbox):
         self.was_set_aside: SetAside | None = None
         self._lock = lock
         self._positions: dict[str, Position] = {}
+        self._places: dict[str, Place] = {}
         self._unsaved = 0  # statements since the positions were written down
 
     @classmethod
@@ -152,6 +167,29 @@ class Spool(Outbox):
         """How far each measuring point is accounted for."""
         return self._positions
 
+    def last_reading(self, sub: str) -> tuple[Claims, Claims] | None:
+        """A point's last reading with values, and the descriptor that was in force; None when they are not here.
+
+        None after an exchange of its meter as well. May be called by any thread.
+
+        Raises:
+            SpoolDamaged: they are no such statements.
+        """
+        place = self._places.get(sub)
+        found = [self._at(each) for each in place.measured] if place and place.measured else []
+        if len(found) < 2 or found[0] is None or found[1] is None:
+            return None
+        reading, descriptor = found[0], found[1]
+        kinds = (reading.kind, descriptor.kind, reading.sub, descriptor.sub)
+        if kinds != (Kind.READING, Kind.DESCRIPTOR, sub, sub):
+            raise self._database.damaged(f"the last reading of {sub} is not where it should be")
+        return reading, descriptor
+
+    def _at(self, place: int) -> Claims | None:
+        """A statement by its id, None when it was pruned."""
+        number, seq = place >> SEQ_BITS, place & SEQ_MASK
+        return next((self.claims(message) for _, message in self.statements(number, seq, seq + 1)), None)
+
     def last_instant(self) -> Instant | None:
         """When the last statement was made."""
         if self._head is None:
@@ -169,6 +207,7 @@ class Spool(Outbox):
         maps: Sequence[MeterMap] = (),
         anew: Mapping[str, Position] | None = None,
         abandon: int = 0,
+        measured: Collection[int] = (),
     ) -> None:
         """Store statements that continue the chain, in one transaction. A genesis begins a new stream.
 
@@ -182,6 +221,7 @@ class Spool(Outbox):
             anew: with a genesis: from where the new stream accounts for its measuring points; None: where the stream
                 before has left off.
             abandon: running number of an older stream.
+            measured: seqs of the readings with values among them.
 
         Raises:
             SpoolFull: nothing was stored; waiting helps.
@@ -218,6 +258,8 @@ class Spool(Outbox):
             self._positions.update(anew)
         if positions:
             self._positions.update(positions)
+        for made in statements:
+            self._note_place(number << SEQ_BITS | made.seq, made.sub, made.kind, made.seq in measured)
 
     def to_carry(self, limit: int) -> tuple[int, tuple[Claims, ...]]:
         """(stream number, up to ``limit`` abandoned statements not yet signed anew), oldest first; (0, ()): none."""
@@ -286,8 +328,10 @@ class Spool(Outbox):
 
     def _recall(self) -> None:
         """Take head and positions from what is stored; the newest statements are parsed and must be one chain."""
-        rows = self._database.rows("SELECT positions FROM snapshot")
-        self._positions = {sub: Position(*pair) for sub, pair in json.loads(rows[0][0]).items()} if rows else {}
+        for positions, places in self._database.rows("SELECT positions, places FROM snapshot"):
+            self._positions = {sub: Position(*pair) for sub, pair in json.loads(positions).items()}
+            for sub, (described, measured) in json.loads(places).items():
+                self._places[sub] = Place(described, tuple(measured) if measured else None)
         rows = self._database.rows("SELECT id, count FROM run ORDER BY id DESC LIMIT 1")
         if not rows:
             return
@@ -302,15 +346,16 @@ class Spool(Outbox):
                 before, self._number, self._head = claims, stream.number, Head(stream.id, seq, claims.sid)
                 if base + seq >= upto:
                     self._unsaved += 1
-                    self.account(claims)
+                    self.account(stream.number, claims)
 
     def _check_place(self, claims: Claims, stream: Stream, seq: int, before: Claims | None) -> None:
         follows = before is None or before.stream_id != stream.id or (before.seq, before.sid) == (seq - 1, claims.prev)
         if claims.gateway != self.gateway or claims.stream_id != stream.id or claims.seq != seq or not follows:
             raise self._database.damaged(f"statement {seq} of stream {stream.number} does not continue the chain")
 
-    def account(self, claims: Claims) -> None:
-        """Move the position of the point that a stored statement speaks of."""
+    def account(self, number: int, claims: Claims) -> None:
+        """Move the position of the point that a stored statement of stream ``number`` speaks of."""
+        self._note_place(number << SEQ_BITS | claims.seq, claims.sub, claims.kind, bool(claims.values))
         known = self._positions.get(claims.sub, Position(None, None))
         if claims.kind == Kind.DESCRIPTOR:
             self._positions[claims.sub] = Position(known.until_ms, claims.body[13][1])
@@ -318,6 +363,17 @@ class Spool(Outbox):
             self._positions[claims.sub] = Position(claims.body[13][3], known.period_ms)
         elif claims.slot_ms is not None:
             self._positions[claims.sub] = Position(claims.slot_ms + (known.period_ms or 1), known.period_ms)
+
+    def _note_place(self, place: int, sub: str, kind: int, is_measured: bool) -> None:
+        """A statement is stored at ``place``."""
+        if kind == Kind.DESCRIPTOR:
+            self._places.setdefault(sub, Place()).described = place
+        elif is_measured:
+            known = self._places.get(sub)
+            if known is not None and known.described is not None:
+                known.measured = (place, known.described)
+        elif kind == Kind.EXCHANGE and sub in self._places:
+            self._places[sub].measured = None
 
     def _continued(self, statements: Sequence[Statement]) -> Head:
         """The head after these statements.
@@ -339,7 +395,8 @@ class Spool(Outbox):
 
     def _write_snapshot(self, db: Writing, upto: int, positions: Mapping[str, Position]) -> None:
         said = {sub: (position.until_ms, position.period_ms) for sub, position in positions.items()}
-        db.execute("REPLACE INTO snapshot VALUES (1, ?, ?)", (upto, json.dumps(said)))
+        places = {sub: (place.described, place.measured) for sub, place in self._places.items()}
+        db.execute("REPLACE INTO snapshot VALUES (1, ?, ?, ?)", (upto, json.dumps(said), json.dumps(places)))
 
 
 def bring_up_to_date(path: Path) -> None:

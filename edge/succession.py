@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 
 from drivers.reading import Reading, Value
 from edge.spool import Position, Spool
-from signer.chain import Chain, Descriptor, Head
+from signer.chain import Chain, Descriptor, Head, described_in
 from signer.codes import Kind
 from signer.statement import Claims, Instant, Statement
 
@@ -47,7 +47,7 @@ class Succession:
         number = self._spool.number_of(known.stream)
         in_force = self._descriptors_before(number, abandon_from)
         made = [self._genesis(now, known)]
-        made += [self._chain.descriptor(claim.sub, now, _descriptor(claim)) for claim in in_force]
+        made += [self._chain.descriptor(claim.sub, now, described_in(claim)) for claim in in_force]
         # An older stream was left because of the clock: the slots of what follows are those of its time, not of ours.
         anew: dict[str, Position] | None = None if number == self._spool.number else {}
         self._spool.append(made, abandon_from=abandon_from, abandon=number, anew=anew)
@@ -91,7 +91,7 @@ class Succession:
         elif found:
             self._spool.note_carried(number, found[-1].seq)
         for claims in found:
-            self._spool.account(claims)
+            self._spool.account(number, claims)
         self._carried = self._carried or bool(found)
         if found:
             return True
@@ -128,7 +128,7 @@ def _again(chain: Chain, claim: Claims) -> Statement | None:
         case Kind.CLOCK:
             return chain.clock(instant, body[1], body[2])
         case Kind.DESCRIPTOR:
-            return chain.descriptor(sub, instant, _descriptor(claim))
+            return chain.descriptor(sub, instant, described_in(claim))
         case Kind.EVENT:
             return chain.event(sub, instant, body[1], body.get(2), body.get(3))
         case Kind.COMMISSION:
@@ -140,10 +140,3 @@ def _again(chain: Chain, claim: Claims) -> Statement | None:
 
 def _values(found: dict[int, list[int]]) -> tuple[tuple[int, Value], ...]:
     return tuple((key, Value(*value)) for key, value in found.items())
-
-
-def _descriptor(claim: Claims) -> Descriptor:
-    body = claim.body[13]
-    overrides = tuple((name, value) for name, value in body.get(6, ()))
-    layout = tuple((model, address) for model, address in body.get(7, ()))
-    return Descriptor(body[1], body[2], body[3], body[4], body[5], overrides, layout)

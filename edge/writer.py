@@ -119,13 +119,18 @@ class _Group:
     positions: dict[str, Position] = field(default_factory=dict)
     descriptors: dict[str, Descriptor] = field(default_factory=dict)
     maps: list[MeterMap] = field(default_factory=list)
+    measured: set[int] = field(default_factory=set)  # seqs of readings with values
     begun: set[str] = field(default_factory=set)  # points whose first reading of this run is among it
     gone: set[str] = field(default_factory=set)  # points that there are no more
     fulfilled: list[tuple[Begun, list[Statement]]] = field(default_factory=list)
 
 
 class Writer:
-    """The chain and the spool."""
+    """The chain and the spool.
+
+    Attributes:
+        boots: boot counters of the runs that are known to have been since the machine started.
+    """
 
     def __init__(
         self,
@@ -147,6 +152,7 @@ class Writer:
         previous = spool.process()
         self._previous = previous
         self._chain = Chain(config.gateway, identity.key, spool.head, previous.boot + 1 if previous else 1)
+        self.boots: tuple[int, ...] = (self._chain.boot,)
         self._watch = StepWatch()
         self._setback = SetBack(config.settlement_period_ms)
         self._moved_ms = 0  # by how much the clock was moved since the last reading
@@ -185,6 +191,8 @@ class Writer:
         last_ms = last.utc_ms if last else 0
         made.append(self._chain.boot_statement(now, reason, last_ms, software_digest(), VERSION))
         matched = previous.matched if previous else None
+        if previous is not None and host_boot and previous.host_boot == host_boot:
+            self.boots = (previous.boot, self._chain.boot)
         process = Process(self._chain.boot, host_boot, VERSION, began, "", matched)
         self._store(made, process=process)
         LOG.info("boot %d (%s), seq %d", self._chain.boot, reason.name.lower(), began)
@@ -346,15 +354,18 @@ class Writer:
         if due_ms is not None and reading.slot_ms < due_ms:
             return  # accounted for already
         self._cover(group, sub, reading.slot_ms, GapReason.OVERLOAD, instant)
-        group.made.append(self._signed(reading, instant))
+        group.made.append(self._signed(group, reading, instant))
         group.positions[sub] = Position(reading.slot_ms + period_ms, period_ms)
         group.begun.add(sub)
         self._moved_ms = 0
 
-    def _signed(self, reading: Reading, instant: Instant) -> Statement:
+    def _signed(self, group: _Group, reading: Reading, instant: Instant) -> Statement:
         """The reading's statement; one without values when the format cannot hold what the device sent."""
         try:
-            return self._chain.reading(reading, instant)
+            made = self._chain.reading(reading, instant)
+            if reading.values:
+                group.measured.add(made.seq)
+            return made
         except Malformed as error:
             self._state.alarms.raise_(f"meter {reading.sub}", f"sent what no statement can hold: {error}")
             empty = Reading(reading.sub, reading.slot_ms, Status.OTHER, (), reading.window_ms)
@@ -384,15 +395,7 @@ class Writer:
     def _describe(self, group: _Group, item: Described) -> None:
         meter, identity = item.meter, item.identity
         meter_map = identity.map if identity else meter.map
-        said = Descriptor(
-            item.period_ms,
-            meter.map.digest,
-            meter.map.name,
-            meter.role,
-            identity.serial if identity else "",
-            meter.overrides.as_pairs(),
-            identity.models if identity else (),
-        )
+        said = item.descriptor
         for sub in meter_map.subs(meter.name):
             before = self._described(group, sub)
             if said == before:
@@ -416,7 +419,7 @@ class Writer:
 
     def _store(self, made: list[Statement], group: _Group | None = None, process: Process | None = None) -> None:
         group = group or _Group()
-        self._spool.append(made, group.positions, process, maps=group.maps)
+        self._spool.append(made, group.positions, process, maps=group.maps, measured=group.measured)
         for sub in group.gone:
             self._descriptors.pop(sub, None)
             self._why[sub] = GapReason.NOT_RUNNING

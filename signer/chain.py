@@ -68,6 +68,14 @@ class Descriptor:
     layout: tuple[tuple[int, int], ...] = ()
 
 
+def described_in(claims: statement.Claims) -> Descriptor:
+    """What a descriptor statement says."""
+    body = claims.body[13]
+    overrides = tuple((name, value) for name, value in body.get(6, ()))
+    layout = tuple((model, address) for model, address in body.get(7, ()))
+    return Descriptor(body[1], body[2], body[3], body[4], body[5], overrides, layout)
+
+
 class Chain:
     """Makes the statements of one gateway.
 

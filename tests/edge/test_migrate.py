@@ -96,10 +96,10 @@ class TestOlder:
             spool.close()
 
     def test_whoever_only_reads_changes_nothing(self, old: Path) -> None:
-        with pytest.raises(SpoolTooOld, match="has format 1, this version reads") as caught:
+        with pytest.raises(SpoolTooOld, match=r"has format [12], this version reads") as caught:
             SpoolReader.read(old)
         assert caught.value.__notes__ == ["try: start the agent of this version: it brings the file up to date"]
-        assert version(old) == 1
+        assert version(old) < SPOOL.version
 
     def test_an_export_needs_no_agent(self, old: Path) -> None:
         """Of a gateway that was taken out of service: its store is brought up to date, and nothing is signed."""
@@ -111,7 +111,7 @@ class TestOlder:
         with pytest.raises(SpoolBusy, match="in use by another process"):
             exported(old)
         lock.release()
-        assert version(old) == 1
+        assert version(old) < SPOOL.version
 
 
 KILLED = """
@@ -172,7 +172,7 @@ class TestCrashes:
             assert again.was_set_aside is None
             again.close()
             assert said_by_its_own_code(source).items() <= exported(path).items()
-        assert seen == {1, SPOOL.version}
+        assert seen == {version(source), SPOOL.version}
 
     def test_a_power_cut_at_every_place_of_the_log(self, tmp_path: Path) -> None:
         """Whatever part of the log reached the disk: whole in one format or the other."""
@@ -192,7 +192,7 @@ class TestCrashes:
                 Spool.open(path, GATEWAY, START_MS).close()
                 assert version(path) == SPOOL.version
             assert said_by_its_own_code(name).items() <= exported(path).items()
-        assert seen == {1, SPOOL.version}
+        assert seen == {*range(1, SPOOL.version + 1)}
 
 
 class TestWhatCannotBe:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,44 @@ class TestPositions:
                 "m1": Position(START_MS + 8000, 1000),
             }
         )
+
+    @pytest.mark.parametrize("ended", ["", "clean"])
+    def test_so_is_the_last_reading_with_values(self, tmp_path: Path, ended: str) -> None:
+        """With the descriptor that was in force then; whatever comes later, until somebody says it is another meter."""
+        spool = open_(tmp_path)
+        made_by = begin(spool)
+        first, dead = chains.reading("m0", 0), replace(chains.reading("m0", 1), status=2, values=())
+        made = [made_by.descriptor("m0", instant(), chains.descriptor(serial="1")), made_by.reading(first, instant())]
+        spool.append(made, measured=[made[1].seq])
+        made = [made_by.descriptor("m0", instant(), chains.descriptor(serial="2")), made_by.reading(dead, instant())]
+        spool.append(made)
+        for _ in range(2):
+            spool.close(ended)
+            spool = open_(tmp_path)
+            found = spool.last_reading("m0")
+            assert found is not None
+            assert (found[0].values, found[1].body[13][5]) == (first.values, "1")
+            assert spool.last_reading("m1") is None
+        spool.append([made_by.exchange("m0", instant(), "1", first.values, "2", first.values)])
+        spool.close(ended)
+        spool = open_(tmp_path)
+        assert spool.last_reading("m0") is None
+        spool.close()
+
+    def test_a_last_reading_that_was_pruned_is_none(self, tmp_path: Path) -> None:
+        spool = open_(tmp_path)
+        made_by = begin(spool)
+        spool.append([made_by.descriptor("slow", instant(), chains.descriptor(900_000))])
+        made = made_by.reading(chains.reading("slow", 0, period_ms=900_000), instant())
+        spool.append([made], measured=[made.seq])
+        fill(spool, made_by, 600)
+        while (batch := spool.next_batch()) is not None:
+            spool.settle(batch, [receipt_for(batch)])
+        assert spool.last_reading("slow") is not None
+        while spool.prune():
+            pass
+        assert spool.last_reading("slow") is None
+        spool.close()
 
     def test_a_start_parses_the_newest_statements_only(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         spool = open_(tmp_path)
