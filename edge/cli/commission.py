@@ -1,6 +1,7 @@
 """``aigeco commission``: a meter is put into service: looked at, judged, and signed for by the technician.
 
 Rules
+- A meter that the configuration does not have yet is found and written into it first (:mod:`edge.cli.newmeter`).
 - Nothing is signed for a meter without values, nor for one whose values cannot be true unless the technician insists.
 - The running gateway signs; when none runs, the command does what the gateway would.
 """
@@ -13,29 +14,39 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge.cli import completion, visiting, where
+from edge.cli import completion, newmeter, visiting, where
+from edge.cli import line as lines
 from edge.cli.exits import Exit, Refused
+from edge.cli.line import Line
 
 if TYPE_CHECKING:
     from edge.commission import Candidate
-    from edge.config import Meter
-
-_ROLES = ("grid", "consumption", "generation", "storage", "other")
+    from edge.config import Config, Meter
 
 
 @click.command("commission", short_help="Put a meter into service, signed.")
-@click.argument("meter", shell_complete=completion.meters)
+@click.argument("meter", shell_complete=completion.meters, required=False)
 @where.option
+@lines.options
+@click.option("--model", metavar="MODEL", shell_complete=completion.models, help="Of a new meter [default: found out].")
 @click.option("--technician", metavar="NAME", help="Who puts it into service.")
 @click.option("--place", metavar="PSEUDONYM", help="Where it is: a pseudonym, never an address.")
-@click.option("--role", type=click.Choice(_ROLES), help="What it measures, to be compared with the configuration.")
+@click.option("--role", type=click.Choice(newmeter.ROLES), help="What it measures; compared with the configuration.")
 @click.option("--photo", type=click.Path(path_type=Path), metavar="FILE", help="A picture; its SHA-256 is signed.")
 @click.option("--yes", is_flag=True, help="Ask nothing.")
 @click.option("--anyway", is_flag=True, help="Sign also when the values are not plausible.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; asks nothing.")
 def command(
-    meter: str,
+    meter: str | None,
     config_path: Path | None,
+    tcp: str | None,
+    serial: Path | None,
+    baud: int | None,
+    parity: str | None,
+    stopbits: int | None,
+    unit: int | None,
+    framing: str | None,
+    model: str | None,
     technician: str | None,
     place: str | None,
     role: str | None,
@@ -44,12 +55,13 @@ def command(
     anyway: bool,
     as_json: bool,
 ) -> int:
-    """Put METER, a meter of the configuration, into service.
+    """Put METER into service, or a new meter: it is found on its line and written into the configuration first.
 
     Reads it, shows its values beside what they can be, and ends in a signed statement of who did it, where, and what
-    the meter said first. Asks for what is not given.
+    the meter said first. Asks for what is not given. Without METER it looks for one that the configuration does not
+    have yet.
     """
-    from edge import config, visit
+    from edge import visit
     from edge.requests import Commission
 
     quiet = yes or as_json
@@ -57,8 +69,10 @@ def command(
     if quiet and missing:
         raise click.UsageError(f"without questions {' and '.join(missing)} must be given")
     digest = visiting.digest_of(photo)
-    found = config.load(where.find(config_path))
-    bus, which = visiting.meter_of(found, meter)
+    path = where.find(config_path)
+    wish = newmeter.Wish(meter, Line(tcp, serial, baud, parity, stopbits, framing, unit), model, role)
+    found, name, new = _configured(path, wish, quiet)
+    bus, which = visiting.meter_of(found, name)
     _check_role(which, role)
     gateway = visiting.gateway_of(found)
     with visiting.site_of(found) as site:
@@ -66,8 +80,8 @@ def command(
         judged, better = visiting.judge(seen)
         wrong = any(row.wrong for rows in judged.values() for row in rows)
         if not as_json:
-            serial = f", serial number {seen.serial}" if seen.serial else ""
-            print(f"{which.map.manufacturer} {which.map.model}, unit {which.unit} on {bus.name}{serial}")
+            number = f", serial number {seen.serial}" if seen.serial else ""
+            print(f"{which.map.manufacturer} {which.map.model}, unit {which.unit} on {bus.name}{number}")
             visiting.show(judged, better)
         shape: dict[str, object] = {
             "meter": which.name,
@@ -80,8 +94,8 @@ def command(
         }
         if wrong and not anyway:
             _insist(which, quiet, shape if as_json else None)
-        if not quiet:
-            _check_role(which, click.prompt("role", type=click.Choice(_ROLES), default=which.role.name.lower()))
+        if not quiet and not new:
+            _check_role(which, click.prompt("role", type=click.Choice(newmeter.ROLES), default=which.role.name.lower()))
         technician = visiting.check_text("--technician", technician or click.prompt("technician"))
         place = visiting.check_text("--place", place or click.prompt("place (a pseudonym)"))
         if not quiet:
@@ -98,7 +112,25 @@ def command(
         print(json.dumps(shape))
     for each in answer.said if not as_json else ():
         print(f"{each.sub} is in service: seq {each.seq}, sid {each.sid.hex()}")
+    if not quiet and not visit.running(found):
+        print("no gateway runs yet: systemctl start aigeco; the next meter: aigeco commission")
     return Exit.OK
+
+
+def _configured(path: Path, wish: newmeter.Wish, quiet: bool) -> tuple[Config, str, bool]:
+    """The configuration with the meter in it, the meter's name there, and whether it is new."""
+    from edge import config, visit
+
+    found = config.load(path)
+    if wish.name is not None and visit.find(found, wish.name):
+        if wish.placed:
+            words = f"meter {wish.name} is in {path}, with its line: options of the line are for a new meter"
+            raise click.UsageError(words)
+        return found, wish.name, False
+    if wish.name is not None and not wish.placed:
+        visiting.meter_of(found, wish.name)  # says which there are
+    name = newmeter.add(path, found, wish, quiet)
+    return config.load(path), name, True
 
 
 def _check_role(meter: Meter, role: str | None) -> None:

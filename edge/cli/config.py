@@ -82,12 +82,12 @@ def apply_(file: Path | None, config_path: Path | None, dry_run: bool, as_json: 
         raise Refused(f"no gateway runs with {found.spool}; nothing was changed", Exit.STORE, advice, moved)
     warnings = environment.check_environment(found) + environment.check_names(found) + load.check_load(found, None)
     content = apply.digest(path)
-    told = _asked(found, content, True)
+    told = asked(found, content, True)
     taken = bool(told.changes) and not told.problems and not dry_run
-    return _say_applied(path, _asked(found, content, False) if taken else told, warnings, taken, as_json)
+    return _say_applied(path, asked(found, content, False) if taken else told, warnings, taken, as_json)
 
 
-def _asked(config: Config, content: str, only_tell: bool) -> Applied:
+def asked(config: Config, content: str, only_tell: bool) -> Applied:
     """What the running gateway answers.
 
     Raises:

@@ -144,8 +144,13 @@ def _host_and_port(address: str, usual_port: int) -> tuple[str, int]:
     return bare, int(port)
 
 
+def ports() -> list[Path]:
+    """The serial ports of this machine that a meter can be on, under their lasting names where they have one."""
+    return sorted(BY_ID.glob("*")) or sorted(Path("/dev").glob("tty[UA]*[0-9]"))
+
+
 def _ports_that_are_there() -> str:
-    there = sorted(BY_ID.glob("*")) or sorted(Path("/dev").glob("tty[UA]*[0-9]"))
+    there = ports()
     if not there:
         return "plug the adapter in; this machine has no serial port that a meter could be on"
     return f"one of those that are there: {', '.join(map(str, there))}"

@@ -23,8 +23,9 @@ from edge.cli.exits import Exit, Refused
 if TYPE_CHECKING:
     from drivers.map import MeterMap
     from drivers.modbus import Disconnected
-    from drivers.scan import Scan, Scanner
+    from drivers.scan import Found, Scan, Scanner
     from drivers.scanplan import Place
+    from edge.cli.line import Line
     from edge.cli.scanbar import Tell
 
 # A state file that is this old costs no more than some repeated questions.
@@ -122,6 +123,39 @@ def command(
     if not scan.found:
         raise _nothing(scan, serial is not None, full or units is not None)
     return Exit.OK
+
+
+def search(line: Line, units: Sequence[int] | None, quiet: bool) -> list[Found]:
+    """What answers there, likely ids and settings first; Ctrl-C ends the search with what was found so far.
+
+    Raises:
+        Disconnected: the port cannot be used.
+        Refused: it is not there.
+    """
+    from drivers.map import load, names
+    from drivers.modbus import Disconnected
+    from drivers.scan import Scan, Scanner
+    from drivers.scanplan import Agenda
+    from edge.cli import scanbar
+
+    maps = [load(name) for name in names()]
+    if line.serial is not None:
+        bauds, parities = ([line.baud] if line.baud else []), ([line.parity] if line.parity else [])
+        places = _serial(line.serial, maps, bauds, parities, units)
+    else:
+        places = _hosts([line.tcp or ""], maps, line.framing, units)
+    agenda = Agenda(places, rest=units is not None, quick=False, full=False, shared=line.serial is not None)
+    scanner = Scanner(Scan(agenda), maps)
+    with scanbar.shown(scanner, quiet) as tell:
+        try:
+            scanner.run(tell)
+        except KeyboardInterrupt:
+            pass
+        except Disconnected as error:
+            raise _advised(error) from error
+    if not scanner.scan.found:
+        raise _nothing(scanner.scan, line.serial is not None, units is not None)
+    return scanner.scan.found
 
 
 def _run(scanner: Scanner, resume: Path | None, tell: Tell) -> None:

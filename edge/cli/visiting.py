@@ -45,10 +45,9 @@ def meter_of(config: Config, name: str) -> tuple[Bus, Meter]:
     found = find(config, name)
     if found is None:
         names = [meter.name for bus in config.buses for meter in bus.meters]
-        advice = (
-            f"one of: {', '.join(names)}" if names else "a [[bus.meter]] in the configuration; aigeco scan writes it"
-        )
-        raise Refused(f"{config.path}: has no meter {name}", Exit.CONFIG, advice)
+        known = [f"one of: {', '.join(names)}"] if names else []
+        new = f"a new one: aigeco commission {name} --serial PATH, or --tcp HOST[:PORT]"
+        raise Refused(f"{config.path}: has no meter {name}", Exit.CONFIG, *known, new)
     return found
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -242,3 +244,105 @@ def _other_order() -> Any:
 
     found = maps.load(MODEL)
     return replace(found, registers=tuple(replace(each, word_order="little") for each in found.registers))
+
+
+class TestNew:
+    """A meter that the configuration does not have yet."""
+
+    @pytest.fixture
+    def empty(self, tmp_path: Path) -> Config:
+        make_folder(tmp_path)
+        return write_config(tmp_path, "")
+
+    def line(self, meters: Meters) -> tuple[str, ...]:
+        return ("--tcp", f"127.0.0.1:{meters.port}")
+
+    def test_in_one_line_from_nothing_to_a_signed_meter(
+        self, aigeco: Aigeco, empty: Config, meters: Meters, tmp_path: Path
+    ) -> None:
+        before = empty.path.read_text()
+        done = aigeco(
+            "commission", "house", "--config", empty.path, *self.line(meters), "--model", MODEL,
+            "--role", "other", *WHO, "--yes",
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        text = empty.path.read_text()
+        assert text.startswith(before)
+        meter = tomllib.loads(text)["bus"][0]["meter"]
+        assert meter == [{"name": "house", "model": MODEL, "unit": 1, "role": "other"}]
+        assert claims_of(empty)[-1].kind == Kind.COMMISSION
+        holds(empty, tmp_path / "evidence")
+        assert aigeco("commission", "house", "--config", empty.path, *WHO, "--yes").code == 0
+
+    def test_guided_from_nothing(self, empty: Config, meters: Meters) -> None:
+        where = f"127.0.0.1:{meters.port}\n"
+        answers = where + "\nhouse\nother\ny\nN. Puig\nroof 3\ny\n"
+        done = CliRunner().invoke(cli, ["commission", "--config", str(empty.path)], input=answers)
+        assert done.exit_code == 0, done.output
+        assert 'model = "eastron_sdm630"' in done.output
+        assert claims_of(empty)[-1].sub == "house"
+
+    def test_nothing_is_written_when_it_is_not_wanted(self, empty: Config, meters: Meters) -> None:
+        before = empty.path.read_bytes()
+        answers = f"127.0.0.1:{meters.port}\n1\nhouse\ngrid\nn\n"
+        done = CliRunner().invoke(cli, ["commission", "--config", str(empty.path)], input=answers)
+        assert done.exit_code == 130, done.output
+        assert empty.path.read_bytes() == before
+        assert not empty.spool.exists()
+
+    def test_a_running_gateway_takes_it(self, aigeco: Aigeco, tmp_path: Path) -> None:
+        with Meters(2, model=MODEL) as meters:
+            settings = write_site(tmp_path, meters)
+            with running(tmp_path) as agent:
+                agent.until_stored(4)
+                done = aigeco(
+                    "commission", "second", "--config", settings.path, *self.line(meters), "--unit", 2,
+                    "--model", MODEL, *WHO, "--json",
+                )  # fmt: skip
+                assert done.code == 0, done.err
+                agent.end()
+            assert agent.process.returncode == 0, agent.log
+        shown = json.loads(done.out)
+        assert (shown["meter"], shown["serial"]) == ("second", "10000002")
+        buses = tomllib.loads(settings.path.read_text())["bus"]
+        assert [meter["name"] for meter in buses[0]["meter"]] == ["house", "second"]
+        report = holds(settings, tmp_path / "evidence")
+        assert report.slots["house"].missing == 0
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "words"),
+        [
+            (("second", "--unit", "1", "--model", MODEL), 3, "unit id of its own"),
+            (("house-", "--unit", "9", "--model", "no_such_model"), 2, "no_such_model"),
+            (("a/b", "--unit", "9", "--model", MODEL), 3, "letters, digits and hyphens"),
+        ],
+    )
+    def test_what_would_not_hold_is_not_written(
+        self, aigeco: Aigeco, settings: Config, meters: Meters, arguments: tuple[str, ...], code: int, words: str
+    ) -> None:
+        before = settings.path.read_bytes()
+        done = aigeco("commission", *arguments, *self.line(meters), "--config", settings.path, *WHO, "--yes")
+        assert done.code == code, done.err
+        assert re.search(words, done.err), done.err
+        assert settings.path.read_bytes() == before
+
+    def test_options_of_a_line_are_for_a_new_meter(self, aigeco: Aigeco, settings: Config, meters: Meters) -> None:
+        done = aigeco("commission", "house", *self.line(meters), "--config", settings.path, *WHO, "--yes")
+        assert (done.code, "options of the line are for a new meter" in done.err) == (2, True)
+        done = aigeco("commission", "--config", settings.path, *WHO, "--yes")
+        assert (done.code, "METER, and --serial or --tcp, must be given" in done.err) == (2, True)
+
+    def test_a_model_is_not_guessed_without_questions(self, aigeco: Aigeco, empty: Config, meters: Meters) -> None:
+        before = empty.path.read_bytes()
+        given = ("house", *self.line(meters), "--unit", 1, "--config", empty.path, *WHO, "--yes")
+        done = aigeco("commission", *given)
+        assert done.code == 4
+        said, advice = done.problem
+        assert said.startswith("unit 1 can be eastron_sdm630, ")
+        assert advice == ["--model: which one it is; its label says"]
+        assert empty.path.read_bytes() == before
+
+    def test_where_nobody_new_answers(self, aigeco: Aigeco, settings: Config, meters: Meters) -> None:
+        done = aigeco("commission", "second", *self.line(meters), "--unit", 1, "--config", settings.path, *WHO, "--yes")
+        assert done.code == 4
+        assert "no device that the configuration does not have yet" in done.err
