@@ -14,14 +14,15 @@ Keys, public
 Keys, private: in ``readings``, which may end on its own (block to live) and is purged on request
     batch/STREAM/FIRST                  the batch, verbatim
     day/GATEWAY/DAY/STREAM/FIRST        batches with a statement of that day (UTC)
-    at/GATEWAY/SUB/TIME/STREAM/SEQ      boundaries of settlement periods
-    change/GATEWAY/SUB/TIME/STREAM/SEQ  exchanged meters
+    hour/GATEWAY/SUB/HOUR               boundaries of settlement periods, and exchanged meters, of an hour (UTC)
 and in ``evidence``, which stays
     sids/STREAM/FIRST                   the sids of a run: what is a fork can be told after a purge
     fork/STREAM/SEQ/SID                 the signed statement that makes it one
 
 Rules
 - A refusal is an answer, with the place where the ledger stands: a fork is written down, all others change nothing.
+- What settlement asks for is read key by key: a peer of Fabric that has scanned private data lets the transaction
+  write nothing.
 - One run of a stream at a time: its record is read and written, so of two at once one is a conflict.
 - After a purge a statement's sid, its place in the chain and the root stay; its values and its salt are gone.
 """
@@ -31,6 +32,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from cryptography import x509
 
@@ -41,6 +43,7 @@ from ledger.rules.world import (
     Call,
     Contract,
     Declined,
+    Private,
     Reason,
     State,
     integer,
@@ -79,9 +82,11 @@ EVERY_SIGNATURE = True
 """Each endorser checks each signature, not the head's only (docs/adr)."""
 
 _SID_BYTES = 32
-_DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
 _MAX_PAGE = 1000
 _MAX_POINTS = 10_000
+_MAX_HOURS = 50_000  # of all points of one question: 15 MB of registers at quarter hours
 _MAX_FORKS = 1000  # of a stream; who forks on purpose must not fill everybody's disk
 
 
@@ -201,23 +206,40 @@ def _write(state: State, call: Call, batch: Batch, claims: Sequence[Claims], acc
     state.private(EVIDENCE).put(key("sids", stream, first), b"".join(claim.sid for claim in claims))
     readings = state.private(READINGS)
     readings.put(key("batch", stream, first), batch.data)
-    for name, value in _index(gateway, batch, claims):
-        readings.put(name, value)
+    for name in _days_of(gateway, batch, claims):
+        readings.put(name, b"1")
+    for name, hour in _hours_of(gateway, claims).items():
+        readings.put(name, pack(_merged(readings.get(name), hour)))
     state.tell("committed", pack({"stream": stream, "first": batch.first, "root": batch.root.hex()}))
     return record
 
 
-def _index(gateway: str, batch: Batch, claims: Sequence[Claims]) -> Iterator[tuple[str, bytes]]:
-    """The private keys by which a batch's statements are found, with their values."""
-    stream = batch.stream.hex()
-    for day in sorted(frozenset(claim.instant.utc_ms // _DAY_MS for claim in claims)):
-        yield key("day", gateway, ordered(day), stream, ordered(batch.first)), b"1"
+def _days_of(gateway: str, batch: Batch, claims: Sequence[Claims]) -> list[str]:
+    """The private keys by which a batch's statements are found."""
+    days = sorted(frozenset(claim.instant.utc_ms // _DAY_MS for claim in claims))
+    return [key("day", gateway, ordered(day), batch.stream.hex(), ordered(batch.first)) for day in days]
+
+
+def _hours_of(gateway: str, claims: Sequence[Claims]) -> dict[str, Record]:
+    """What settlement computes with, by the private keys that it is found under."""
+    hours: dict[str, Record] = {}
     for claim in claims:
-        if at := boundaries.boundary(claim):
-            yield key("at", gateway, claim.sub, ordered(at.at_ms), stream, ordered(claim.seq)), pack(at.pack())
-        elif exchanged := boundaries.change(claim):
-            name = key("change", gateway, claim.sub, ordered(exchanged.at_ms), stream, ordered(claim.seq))
-            yield name, pack(exchanged.pack())
+        found = boundaries.boundary(claim) or boundaries.change(claim)
+        if found is not None:
+            name = key("hour", gateway, claim.sub, ordered(found.at_ms // _HOUR_MS))
+            what = "at" if isinstance(found, boundaries.Boundary) else "change"
+            hours.setdefault(name, {"at": [], "change": []})[what].append(found.pack())
+    return hours
+
+
+def _merged(held: bytes | None, more: Record) -> Record:
+    """An hour with what is new in it, by time, stream and seq."""
+    before = unpack(held) if held else {"at": [], "change": []}
+    return {what: sorted([*before[what], *more[what]], key=_place) for what in ("at", "change")}
+
+
+def _place(item: list[Any]) -> list[Any]:
+    return item[:3]
 
 
 def _write_fork(state: State, call: Call, fork: Fork) -> None:
@@ -247,14 +269,29 @@ def _purge(state: State, call: Call) -> bytes:
     if data is None:
         raise Declined(Reason.UNKNOWN, f"the statements of stream {stream} from seq {record['first']} are not here")
     batch, claims = batches.parse(data)
-    for name, _ in _index(record["gateway"], batch, claims):
+    for name in _days_of(record["gateway"], batch, claims):
         readings.purge(name)
+    for name in _hours_of(record["gateway"], claims):
+        _forget(readings, name, batch)
     readings.purge(key("batch", stream, first))
     why = text(given, "why")[:100]
     done = {"stream": stream, "first": record["first"], "count": record["count"], "why": why, "time_ms": call.time_ms}
     done |= {"organisation": call.caller.organisation, "name": call.caller.name, "transaction": call.transaction}
     state.put(key("purged", stream, first), pack(done))
     return pack(done)
+
+
+def _forget(readings: Private, name: str, batch: Batch) -> None:
+    """Take a batch's part out of an hour. The last to go takes the key with all that it ever held."""
+    held, places = unpack(readings.get(name) or b"{}"), range(batch.first, batch.first + batch.count)
+    left = {
+        what: [item for item in items if item[1] != batch.stream.hex() or item[2] not in places]
+        for what, items in held.items()
+    }
+    if any(left.values()):
+        readings.put(name, pack(left))
+    else:
+        readings.purge(name)
 
 
 # ---- what is asked, in public
@@ -398,6 +435,10 @@ def _boundaries(state: State, call: Call) -> bytes:
         raise Declined(Reason.MALFORMED, f'points: a list of at most {_MAX_POINTS} ["gateway","sub"] is needed')
     from_ms = integer(given, "from_ms", 0, registry.LATEST_MS)
     until_ms = integer(given, "until_ms", from_ms, registry.LATEST_MS)
+    hours = range(from_ms // _HOUR_MS, until_ms // _HOUR_MS + 1)
+    if len(points) * len(hours) > _MAX_HOURS:
+        words = f"{len(points)} points in {len(hours)} hours: at most {_MAX_HOURS} together"
+        raise Declined(Reason.MALFORMED, words)
     found = []
     for point in points:
         if not isinstance(point, list) or len(point) != 2 or not all(isinstance(part, str) for part in point):
@@ -405,10 +446,11 @@ def _boundaries(state: State, call: Call) -> bytes:
         gateway, sub = point
         if not SUB.fullmatch(gateway) or not SUB.fullmatch(sub):
             raise Declined(Reason.MALFORMED, f"points: {str(point)[:120]}: letters, digits and hyphens are needed")
-        listed = {"gateway": gateway, "sub": sub}
-        for what in ("at", "change"):
-            area = (key(what, gateway, sub, ordered(from_ms)), under(what, gateway, sub, ordered(until_ms))[1])
-            listed[what] = [parse(value) for _, value in state.private(READINGS).scan(*area)]
+        listed: Record = {"gateway": gateway, "sub": sub, "at": [], "change": []}
+        for hour in hours:
+            held = state.private(READINGS).get(key("hour", gateway, sub, ordered(hour)))
+            for what, items in unpack(held).items() if held else ():
+                listed[what] += [item for item in items if from_ms <= item[0] <= until_ms]
         found.append(listed)
     return pack({"points": found})
 

@@ -12,7 +12,7 @@ from ledger.rules import registry
 from ledger.rules.boundaries import unpack as unpack_boundary
 from ledger.rules.boundaries import unpack_change
 from ledger.rules.record import parse
-from ledger.rules.world import Caller, Declined, Reason
+from ledger.rules.world import Caller, Contract, Declined, Reason
 from signer import batch as batches
 from signer.batch import Batch
 from signer.errors import Malformed
@@ -33,9 +33,9 @@ NEIGHBOUR = Caller("CommunityMSP", "joan", {"aigeco.member": "member-2"})
 class Place:
     """A registry and measurements on one ledger in memory."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *more: Contract) -> None:
         self.world = world
-        self.ledger = MemoryLedger(registry.CONTRACT, contract.CONTRACT, time_ms=START_MS)
+        self.ledger = MemoryLedger(registry.CONTRACT, contract.CONTRACT, *more, time_ms=START_MS)
         organisations = {
             "CommunityMSP": ["manager", "metering"],
             "AuditMSP": ["auditor", "metering"],
@@ -285,3 +285,24 @@ def test_what_is_no_batch_is_declined(place: Place) -> None:
             batches.parse(data)
         with pytest.raises(Declined, match="malformed"):
             place.send(data)
+
+
+def test_boundaries_of_an_hour_come_from_several_batches_and_go_with_theirs(place: Place, world: World) -> None:
+    line = quarters(world.line("alpha").begin(), 8)
+    runs = [line.batch(0, 8), line.rest(8)]
+    for run in runs:
+        place.send(run)
+    points = {"points": [["alpha", "main"]], "from_ms": START_MS, "until_ms": START_MS + 8 * QUARTER_MS}
+
+    def found() -> list[int]:
+        return [item[2] for item in place.ask("Boundaries", **points)["points"][0]["at"]]
+
+    assert found() == [1, 4, 7, 10, 13, 16, 19, 22]
+    stream = runs[0].stream.hex()
+    place.ledger.commit("measurements", "Purge", {"stream": stream, "first": 8, "why": "asked"}, ERASER)
+    assert found() == [1, 4, 7]
+    place.ledger.commit("measurements", "Purge", {"stream": stream, "first": 0, "why": "asked"}, ERASER)
+    assert found() == []
+    assert not any(name.startswith("hour/") for name in place.ledger.stores.get(("measurements", "readings"), {}))
+    with pytest.raises(Declined, match="at most"):
+        place.ask("Boundaries", points=points["points"], from_ms=0, until_ms=START_MS)

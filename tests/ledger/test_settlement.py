@@ -344,9 +344,8 @@ def test_erased(there: Community) -> None:
 def test_from_signed_statements() -> None:
     """The real contract ``measurements`` beneath: what gateways signed is what is shared."""
     world = World()
-    place = Place(world)
+    place = Place(world, settlement.CONTRACT)
     place.registry("RegisterGateway", gateway="alpha", owner="CommunityMSP")
-    place.ledger.contracts[settlement.NAME] = settlement.CONTRACT
     line = world.line().begin()
     quarter = START_MS - START_MS % QUARTER + QUARTER
     for number in range(2):
