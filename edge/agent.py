@@ -25,6 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -259,6 +260,8 @@ class Agent:
     def _take(self, order: Apply | None) -> Applied:
         """Put the configuration that is in the file now into force; or say why not, and go on with the one before."""
         new, decided = apply.decide(self._config, self._load, order)
+        if new is not None and not decided.changes:  # other comments: it is in force as it is
+            self._config = replace(self._config, digest=new.digest)
         if order is not None and order.only_tell:
             return decided
         if new is not None:
@@ -373,6 +376,7 @@ class Agent:
             "version": status.VERSION,
             "gateway": self._config.gateway,
             "pid": os.getpid(),
+            "config": self._config.digest,
             "clock": {"status": int(instant.clock), "error_ms": instant.error_ms},
             "spool": {
                 "path": str(spool.path),

@@ -10,9 +10,8 @@ Rules
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 from drivers.table import Problem
 from edge import requests
 from edge.changes import compare
-from edge.config import Config, ConfigError
+from edge.config import Config, ConfigError, digest_of
 
 _SUFFIX = ".apply"
 _VERSION = 1
@@ -68,7 +67,17 @@ def digest(config: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    return hashlib.sha256(config.read_bytes()).hexdigest()
+    return digest_of(config.read_bytes())
+
+
+def is_another(config: Path, told: Mapping[str, Any]) -> bool:
+    """Whether the file is surely not what the agent works with; ``told``: the running agent's status."""
+    if not told.get("config"):
+        return False
+    try:
+        return digest(config) != str(told["config"])
+    except OSError:
+        return False  # whoever reads it says so
 
 
 def ask(spool: Path, content: str, only_tell: bool, timeout_s: float = ANSWER_S) -> Applied | None:

@@ -13,9 +13,10 @@ Rules
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -143,6 +144,7 @@ class Config:
         mqtt: None: nothing is sent.
         organisations: MSP id -> PEM file of its root.
         receipts: how many organisations settle a batch.
+        digest: SHA-256 of the file's bytes, hexadecimal; empty when it was not read from one.
     """
 
     path: Path
@@ -157,6 +159,7 @@ class Config:
     mqtt: Mqtt | None
     organisations: Mapping[str, Path]
     receipts: int
+    digest: str = field(default="", compare=False)
 
     @property
     def base(self) -> Path:
@@ -176,11 +179,17 @@ def load(path: Path) -> Config:
         ConfigError: with all problems of the file.
     """
     try:
-        text = path.read_text()
+        data = path.read_bytes()
+        text = data.decode()
     except (OSError, UnicodeDecodeError) as error:
         words = (error.strerror or str(error)) if isinstance(error, OSError) else "is not UTF-8 text"
         raise ConfigError(path, [Problem("", "", words, "aigeco config check FILE")]) from None
-    return parse(text, path)
+    return replace(parse(text, path), digest=digest_of(data))
+
+
+def digest_of(data: bytes) -> str:
+    """What tells one file from another: SHA-256, hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def parse(text: str, path: Path) -> Config:

@@ -175,11 +175,15 @@ def _receipts(reader: SpoolReader) -> dict[str, Receipts]:
 def alarms(config: Config, told: Mapping[str, Any], running: bool) -> Iterator[Alarm]:
     """What somebody should look at; ``told``: the running agent's status, empty when it does not run."""
     from drivers.reading import Status
-    from edge import status
+    from edge import apply, status
 
     if not running:
         yield Alarm("the gateway does not run: nothing is measured; try: systemctl start aigeco", _OPERATOR)
-    for each in status.alarms(told):
+    raised = status.alarms(told)
+    if apply.is_another(config.path, told) and not any(each.kind == "configuration" for each in raised):
+        words = f"configuration: {config.path} is not what the gateway runs; try: aigeco config apply"
+        yield Alarm(words, _MOVES["configuration"])
+    for each in raised:
         yield Alarm(str(each), _MOVES.get(each.kind.partition(",")[0].partition(" ")[0], _OPERATOR))
     for meter in told.get("meters", ()):
         if meter.get("trouble") and meter.get("status") != Status.NOT_PRESENT:  # an inverter at night is in good order

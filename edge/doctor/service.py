@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edge import load, status
+from edge import apply, load, status
 from edge.config import Config
 from edge.doctor.finding import OPERATOR, Case, Finding, State, advised, age, well
 
@@ -79,7 +79,10 @@ def check(case: Case) -> Iterator[Finding]:
 
 
 def check_config(case: Case) -> Iterator[Finding]:
-    """What each line has to carry."""
+    """Whether the file is what runs, and what each line has to carry."""
+    if case.running and apply.is_another(case.config.path, case.told):
+        words = "is not what the gateway runs"
+        yield Finding(CONFIG, State.WARNING, str(case.config.path), words, OPERATOR, "aigeco config apply")
     found = load.check_load(case.config)
     for problem in found:
         words = ": ".join(part for part in (problem.value, problem.words) if part)

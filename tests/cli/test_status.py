@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edge.apply import digest
 from edge.state import Alarm
 
 Aigeco = Callable[..., Any]
@@ -74,6 +75,20 @@ def test_alarms_say_whose_move_it_is(aigeco: Aigeco, site: Any, evidence: Any, t
         "whoever set this gateway up",
         "whoever runs this gateway",
     ]
+
+
+def test_a_file_that_is_not_what_the_gateway_runs(aigeco: Aigeco, site: Any, evidence: Any, told: Any) -> None:
+    in_force = digest(site.config)
+    told(config=in_force)
+    assert json.loads(aigeco("status", "--config", site.config, "--json").out)["alarms"] == []
+    site.change("period_s = 60", "period_s = 30")
+    (alarm,) = json.loads(aigeco("status", "--config", site.config, "--json").out)["alarms"]
+    assert alarm["words"] == f"configuration: {site.config} is not what the gateway runs; try: aigeco config apply"
+    assert alarm["whose_move"] == "whoever set this gateway up"
+    refused = Alarm("configuration", "", "was not taken, the one before is in force", True)
+    told(config=in_force, alarms=[refused._asdict()])
+    (alarm,) = json.loads(aigeco("status", "--config", site.config, "--json").out)["alarms"]
+    assert alarm["words"] == str(refused), "said once"
 
 
 def test_a_gateway_of_another_version(aigeco: Aigeco, site: Any, evidence: Any, told: Any) -> None:

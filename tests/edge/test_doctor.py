@@ -561,6 +561,14 @@ class TestService:
         alarms = [alarm("writer", "is behind"), alarm("broker", "away"), alarm("configuration, mqtt.ca", "gone")]
         assert the_bad(service.check(case(settings, alarms=alarms))).words == "the gateway says: writer: is behind"
 
+    def test_a_file_that_is_not_what_runs(self, settings: Config) -> None:
+        all_well(service.check_config(case(settings, config=settings.digest)))
+        all_well(service.check_config(case(settings)))  # it does not tell
+        settings.path.write_text(settings.path.read_text() + "# more\n")
+        bad = the_bad(service.check_config(case(settings, config=settings.digest)))
+        assert (bad.state, bad.place, bad.advice) == (State.WARNING, str(settings.path), "aigeco config apply")
+        all_well(service.check_config(case(settings, running=False, config=settings.digest)))
+
     def test_what_systemd_says(self) -> None:
         loaded = {"LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "active", "NRestarts": "0"}
         assert all_well(service.judge_manager(loaded))[0].words == "active, no restarts"

@@ -204,6 +204,17 @@ def test_what_cannot_be_taken_changes_nothing_and_is_told(tmp_path: Path) -> Non
             assert other is not None
             assert "is not the file that was checked" in str(other.problems[0])
 
+            told = status.read(settings.status_path)
+            assert told is not None
+            assert apply.is_another(settings.path, told)
+
+            # The same in other words: it is what runs, whoever asks.
+            settings.path.write_text(good + "# as before\n")
+            assert apply_now(settings, only_tell=True) == Applied()
+            told = status.read(settings.status_path)
+            assert told is not None
+            assert not apply.is_another(settings.path, told)
+
             settings.path.write_text(good)
             assert apply_now(settings) == Applied()
             until_read(settings, "house")
