@@ -152,9 +152,9 @@ class TestWhatIsNotKnown:
         site = Restarted(Plan(full(), role=role, limits=HOUSE), watts=(watts,) * 3)
         for _ in range(6):  # restarts, with readings of ten minutes in all
             site.run(2).restart(DAY)  # type: ignore[attr-defined]
-        site.run(30)
+        site.run(45)
         assert site.codes == []
-        site.run(31)
+        site.run(20)
         assert EventCode.SIGN_AGAINST_ROLE in site.codes
 
     def test_energy_is_not_held_against_power(self) -> None:
