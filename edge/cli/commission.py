@@ -68,6 +68,10 @@ def command(
     missing = [name for name, value in (("--technician", technician), ("--place", place)) if value is None]
     if quiet and missing:
         raise click.UsageError(f"without questions {' and '.join(missing)} must be given")
+    if technician is not None:
+        technician = visiting.check_text("--technician", technician)
+    if place is not None:
+        place = visiting.check_text("--place", place)
     digest = visiting.digest_of(photo)
     path = where.find(config_path)
     wish = newmeter.Wish(meter, Line(tcp, serial, baud, parity, stopbits, framing, unit), model, role)
@@ -75,7 +79,7 @@ def command(
     bus, which = visiting.meter_of(found, name)
     _check_role(which, role)
     gateway = visiting.gateway_of(found)
-    with visiting.site_of(found) as site:
+    with visiting.asking(), visiting.site_of(found) as site:
         seen = visit.look(found, bus, which)
         judged, better = visiting.judge(seen)
         wrong = any(row.wrong for rows in judged.values() for row in rows)
@@ -96,8 +100,8 @@ def command(
             _insist(which, quiet, shape if as_json else None)
         if not quiet and not new:
             _check_role(which, click.prompt("role", type=click.Choice(newmeter.ROLES), default=which.role.name.lower()))
-        technician = visiting.check_text("--technician", technician or click.prompt("technician"))
-        place = visiting.check_text("--place", place or click.prompt("place (a pseudonym)"))
+        technician = technician or visiting.ask("technician")
+        place = place or visiting.ask("place (a pseudonym)")
         if not quiet:
             click.confirm(f"sign that {technician} puts {which.name} into service at {place}?", abort=True)
         points = tuple((reading.sub, reading.values) for reading in seen.readings)

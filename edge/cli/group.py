@@ -20,6 +20,7 @@ from typing import Any
 import click
 
 from edge.cli.exits import say
+from edge.cli.table import fit
 
 UNREAD = 141
 """The exit code of a command that was ended because nobody reads its output, as the shell has it (128 + SIGPIPE)."""
@@ -112,7 +113,7 @@ def _say_usage(error: click.ClickException) -> None:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):  # its message is the whole help
         print(error.format_message(), file=sys.stderr)
         return
-    print(f"error: {error.format_message()}", file=sys.stderr)
+    print(fit(f"error: {error.format_message()}", sys.stderr), file=sys.stderr)
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is not None:
         print(f"  try: {context.command_path} --help", file=sys.stderr)

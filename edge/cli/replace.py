@@ -54,7 +54,7 @@ def command(
     found = config.load(where.find(config_path))
     bus, which = visiting.meter_of(found, meter)
     gateway = visiting.gateway_of(found)
-    with visiting.site_of(found) as site:
+    with visiting.asking(), visiting.site_of(found) as site:
         seen = visit.look(found, bus, which)
         serial = visiting.check_text("--new-serial", new_serial or seen.serial) if new_serial or seen.serial else ""
         if new_serial and seen.serial and new_serial != seen.serial:

@@ -82,9 +82,9 @@ def _bar(scanner: Scanner) -> Iterator[Tell]:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
     console.print(ahead(scanner), markup=False)
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=1.0, left="")
         done_s = 0.0
         before_s = scanner.left_s()
+        task = progress.add_task(scanner.doing, total=max(0.001, before_s), left=f"{table.age(before_s)} left")
         say = _lines(scanner, lambda words: progress.console.print(words, markup=False))
 
         def tell() -> None:

@@ -2,12 +2,16 @@
 
 Rules
 - Nothing is asked with ``--yes`` or ``--json``: what is missing then is one usage error that names all of it.
+- A wrong answer is asked again; whoever leaves a question is told that nothing was signed.
 - The site's file is opened before anything is signed, so that damage is said while nothing has happened yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +80,22 @@ def check_text(name: str, words: str) -> str:
     if not words or len(words.encode()) > _TEXT_BYTES or not words.isprintable():
         raise click.UsageError(f"{name}: 1 to {_TEXT_BYTES} bytes of printable text, not {words[:40]!r}")
     return words
+
+
+def ask(words: str) -> str:
+    """What is answered, asked again until a statement can hold it."""
+    answer: str = click.prompt(words, value_proc=partial(check_text, words))
+    return answer
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Around all questions: says how it stands when one is left with Ctrl-C, Ctrl-D or no. None comes after signing."""
+    try:
+        yield
+    except click.Abort:
+        print("\nnothing was signed; the same command begins again", file=sys.stderr)
+        raise
 
 
 def judge(seen: Look) -> tuple[dict[str, tuple[Row, ...]], dict[str, tuple[Candidate, ...]]]:

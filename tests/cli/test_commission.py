@@ -162,6 +162,23 @@ def test_guided_and_refused(settings: Config) -> None:
     assert not settings.spool.exists()
 
 
+def test_a_wrong_answer_is_asked_again(settings: Config) -> None:
+    answers = "solar\n\n \nN. Puig\n" + "x" * 257 + "\nroof 3\ny\n"
+    done = CliRunner().invoke(cli, ["commission", "house", "--config", str(settings.path)], input=answers)
+    assert done.exit_code == 0, done.output
+    assert "256 bytes" in done.output
+    last = claims_of(settings)[-1]
+    assert (last.body[13][1], last.body[13][2]) == ("N. Puig", "roof 3")
+
+
+@pytest.mark.parametrize("answers", ["", "\nN. Puig\n", "\nN. Puig\nroof 3\nn\n"])
+def test_whoever_leaves_a_question_is_told_that_nothing_was_signed(settings: Config, answers: str) -> None:
+    done = CliRunner().invoke(cli, ["commission", "house", "--config", str(settings.path)], input=answers)
+    assert done.exit_code == 130
+    assert "nothing was signed" in done.output
+    assert not settings.spool.exists()
+
+
 def test_another_role_than_configured_signs_nothing(aigeco: Aigeco, settings: Config) -> None:
     done = aigeco("commission", "house", "--config", settings.path, *WHO, "--yes", "--role", "generation")
     assert done.code == 3
@@ -174,6 +191,7 @@ def test_another_role_than_configured_signs_nothing(aigeco: Aigeco, settings: Co
     [
         (("garage", *WHO, "--yes"), 3, "has no meter garage"),
         (("house", "--yes"), 2, "--technician and --place must be given"),
+        (("house", "--technician", "", "--place", "p", "--yes"), 2, "--technician"),
         (("house", "--technician", "N" * 257, "--place", "p", "--yes"), 2, "--technician"),
         (("house", *WHO, "--yes", "--photo", "/nowhere.jpg"), 2, "nowhere.jpg"),
     ],
