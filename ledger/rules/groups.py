@@ -245,6 +245,27 @@ def read_group(state: State, call: Call) -> bytes:
     return pack(known_group(state, given))
 
 
+def access(state: State, call: Call) -> bytes:
+    """``{"group","member"}``: what the caller may do with a group and, named or not, a member. For other contracts.
+
+    Answers: ``group`` (the record), ``settles``, ``reads`` (the member's results, or everybody's), ``is_member``.
+    """
+    given = call.record()
+    only(given, "group", "member")
+    group = known_group(state, given)
+    member = None if given.get("member") is None else text(given, "member")
+    if member is not None:
+        known_member(state, group["group"], member)
+    try:
+        may_read(state, call.caller, group, member)
+        reads = True
+    except Declined:
+        reads = False
+    settles = SETTLER in call.caller.roles and call.caller.organisation == group["organisation"]
+    own = member is not None and is_member(state, call.caller, group["group"], member)
+    return pack({"group": group, "settles": settles, "reads": reads, "is_member": own})
+
+
 def known_group(state: State, given: Record) -> Record:
     """The group that the arguments name."""
     name = named(given, "group")

@@ -479,6 +479,7 @@ CONTRACT = Contract(
         "PutHours": groups.put_hours,
         "Settle": _settle,
         "Erase": _erase,
+        "Access": groups.access,
         "Group": groups.read_group,
         "Members": groups.reader("member"),
         "Points": groups.reader("point"),

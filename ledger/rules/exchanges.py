@@ -1,0 +1,382 @@
+"""Contract ``exchanges``: what one member's surplus gave to another member in each period, and disputes about it.
+
+Takes the surpluses and deficits from the contract ``sharing``, computes in :mod:`ledger.rules.transfers`.
+
+Keys, public
+    order/GROUP/SELLER/BUYER/FROM       a standing order: offered, standing, until when
+    last/GROUP/FIRST                    the last version of a stretch of periods
+    recorded/GROUP/FIRST/VERSION        every version: by which version of the settlement, how many periods are open
+    dispute/GROUP/FIRST/DISPUTE         who objects to which version, and what came of it
+Keys, private, in ``transfers``
+    terms/GROUP/SELLER/BUYER/FROM       limit and price of an order
+    part/GROUP/FIRST/VERSION/MEMBER     what a member gave, received, sent to the grid and took from it
+    words/GROUP/FIRST/DISPUTE           what the member objects to
+
+Rules
+- An order stands when seller and buyer have said the same terms before it begins; either ends it, for times to come.
+- A pair has one order at a time.
+- Where a member's numbers are open, nobody's transfers of that period are made up: the period is open.
+- Recorded again with nothing new, the same version is answered. A new version of the settlement makes a new version
+  here; old ones stay.
+- A dispute is upheld only when a newer version is there, which both sides can compare with the disputed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ledger.rules import registry, settlement, transfers
+from ledger.rules.record import Record, pack, unpack
+from ledger.rules.transfers import Exchanged, Order
+from ledger.rules.world import Call, Contract, Declined, Reason, State, integer, key, named, only, ordered, text, under
+
+NAME = "exchanges"
+TRANSFERS = "transfers"
+
+OFFERED, STANDING = "offered", "standing"
+RAISED, UPHELD, REJECTED = "raised", "upheld", "rejected"
+
+MOST_WH = 10**9
+MOST_PRICE = 10**9
+_MAX_WORDS = 1000
+
+
+# ---- standing orders
+
+
+def _offer(state: State, call: Call) -> bytes:
+    """``{"group","seller","buyer","from_ms"}``, secret ``terms`` ``{"limit_wh","price"}``: by the seller."""
+    given = call.record()
+    only(given, "group", "seller", "buyer", "from_ms")
+    group = _party(state, given, "seller")
+    _access(state, given, "buyer")
+    seller, buyer = text(given, "seller"), text(given, "buyer")
+    if seller == buyer:
+        raise Declined(Reason.MALFORMED, f"{seller} cannot sell to itself")
+    from_ms = _aligned(group, given, "from_ms", call)
+    for there in _orders(state, group["group"], seller, buyer):
+        if there["until_ms"] is None or there["until_ms"] > from_ms:
+            words = f"{seller} and {buyer} have an order from {there['from_ms']} ms: from_ms {from_ms} overlaps"
+            raise Declined(Reason.CONFLICT, f"{words} (EndOrder)")
+    record = {"group": group["group"], "seller": seller, "buyer": buyer, "from_ms": from_ms, "until_ms": None}
+    record |= {"state": OFFERED, "offered_by": _signed(call)}
+    place = (group["group"], seller, buyer, ordered(from_ms))
+    state.private(TRANSFERS).put(key("terms", *place), pack(_terms(call)))
+    state.put(key("order", *place), pack(record))
+    return pack(record)
+
+
+def _accept(state: State, call: Call) -> bytes:
+    """The same arguments and the same secret as the offer's: by the buyer, before the order begins."""
+    given = call.record()
+    only(given, "group", "seller", "buyer", "from_ms")
+    group = _party(state, given, "buyer")
+    record, place = _order(state, group["group"], given)
+    if record["state"] != OFFERED or record["until_ms"] is not None:
+        raise Declined(Reason.CONFLICT, f"the order from {record['from_ms']} ms is {record['state']} already, or ended")
+    _aligned(group, given, "from_ms", call)
+    if state.private(TRANSFERS).get(key("terms", *place)) != pack(_terms(call)):
+        raise Declined(Reason.CONFLICT, "terms: these are not the terms that the seller offers")
+    record |= {"state": STANDING, "accepted_by": _signed(call)}
+    state.put(key("order", *place), pack(record))
+    return pack(record)
+
+
+def _end_order(state: State, call: Call) -> bytes:
+    """``{"group","seller","buyer","from_ms","until_ms"}``: by either."""
+    given = call.record()
+    only(given, "group", "seller", "buyer", "from_ms", "until_ms")
+    own = [_access(state, given, role) for role in ("seller", "buyer")]
+    if not any(access["is_member"] for access in own):
+        raise Declined(Reason.FORBIDDEN, "an order is its seller's and its buyer's to end")
+    record, place = _order(state, own[0]["group"]["group"], given)
+    if record["until_ms"] is not None:
+        raise Declined(Reason.CONFLICT, f"the order has ended at {record['until_ms']} ms")
+    until_ms = _aligned(own[0]["group"], given, "until_ms", call)
+    record |= {"until_ms": max(until_ms, record["from_ms"]), "ended_by": _signed(call)}
+    state.put(key("order", *place), pack(record))
+    return pack(record)
+
+
+def _terms(call: Call) -> Record:
+    terms = call.hidden("terms")
+    only(terms, "limit_wh", "price")
+    return {"limit_wh": integer(terms, "limit_wh", 1, MOST_WH), "price": integer(terms, "price", 0, MOST_PRICE)}
+
+
+def _orders(state: State, *parts: str) -> list[Record]:
+    return [unpack(value) for _, value in state.scan(*under("order", *parts))]
+
+
+def _order(state: State, group: str, given: Record) -> tuple[Record, tuple[str, ...]]:
+    from_ms = integer(given, "from_ms", 0, registry.LATEST_MS)
+    place = (group, text(given, "seller"), text(given, "buyer"), ordered(from_ms))
+    value = state.get(key("order", *place))
+    if value is None:
+        raise Declined(Reason.UNKNOWN, f"{place[1]} offers {place[2]} nothing from {from_ms} ms on")
+    return unpack(value), place
+
+
+# ---- recording
+
+
+def _record(state: State, call: Call) -> bytes:
+    """``{"group","first_ms"}``: the transfers of a stretch that ``sharing`` has settled, in its last version."""
+    given = call.record()
+    only(given, "group", "first_ms")
+    group = _settler(state, given)
+    asked = {"group": group["group"], "first_ms": integer(given, "first_ms", 0, registry.LATEST_MS)}
+    settled = unpack(state.ask(settlement.NAME, "Results", pack(asked)))
+    run, names = settled["run"], settled["run"]["members"]
+    parts: dict[str, Record] = {name: {"given": [], "received": [], "to_grid": [], "from_grid": []} for name in names}
+    orders, still_open = _standing(state, group["group"], names), 0
+    for number in range(run["count"]):
+        start_ms = run["first_ms"] + number * run["period_ms"]
+        found = _period([settled["members"][name] for name in names], number, start_ms, run["period_ms"], orders)
+        still_open += found is None
+        _take(parts, names, number, found)
+    packed = {name: pack(part) for name, part in parts.items()}
+    place = (group["group"], ordered(run["first_ms"]))
+    value = state.get(key("last", *place))
+    last = None if value is None else unpack(value)
+    if last is not None and _unchanged(state, last, packed):
+        return pack(last)
+    version = 1 if last is None else last["version"] + 1
+    record = {name: run[name] for name in ("group", "first_ms", "count", "period_ms", "members")}
+    record |= {"version": version, "settlement": run["version"], "open": still_open, "by": _signed(call)}
+    for name, part in packed.items():
+        state.private(TRANSFERS).put(key("part", *place, ordered(version), name), part)
+    state.put(key("last", *place), pack(record))
+    state.put(key("recorded", *place, ordered(version)), pack(record))
+    state.tell("exchanged", pack({"group": group["group"], "first_ms": run["first_ms"], "version": version}))
+    return pack(record)
+
+
+def _standing(state: State, group: str, names: Sequence[str]) -> list[tuple[int, int | None, Order]]:
+    """Every order that stands, the oldest first, with its time."""
+    number = {name: at for at, name in enumerate(names)}
+    found = [record for record in _orders(state, group) if record["state"] == STANDING]
+    orders = []
+    for record in sorted(found, key=lambda order: (order["from_ms"], order["seller"], order["buyer"])):
+        if record["seller"] in number and record["buyer"] in number:
+            place = key("terms", group, record["seller"], record["buyer"], ordered(record["from_ms"]))
+            terms = unpack(state.private(TRANSFERS).get(place) or b"{}")
+            if not terms:
+                raise Declined(
+                    Reason.UNKNOWN, f"the terms of {record['seller']} and {record['buyer']} are not held here"
+                )
+            pair = (number[record["seller"]], number[record["buyer"]])
+            orders.append((record["from_ms"], record["until_ms"], Order(*pair, terms["limit_wh"], terms["price"])))
+    return orders
+
+
+def _period(
+    members: Sequence[Record],
+    number: int,
+    start_ms: int,
+    period_ms: int,
+    orders: Sequence[tuple[int, int | None, Order]],
+) -> Exchanged | None:
+    """One period's transfers; None = open."""
+    surplus = [member["surplus"][number] for member in members]
+    deficit = [member["from_grid"][number] for member in members]
+    if None in surplus or None in deficit:
+        return None
+    standing = [
+        order
+        for from_ms, until_ms, order in orders
+        if from_ms <= start_ms and (until_ms is None or start_ms < until_ms)
+    ]
+    return transfers.exchange(surplus, deficit, standing, start_ms // period_ms)
+
+
+def _take(parts: dict[str, Record], names: Sequence[str], number: int, found: Exchanged | None) -> None:
+    for at, name in enumerate(names):
+        parts[name]["to_grid"].append(None if found is None else found.to_grid[at])
+        parts[name]["from_grid"].append(None if found is None else found.from_grid[at])
+    for each in found.transfers if found is not None else ():
+        parts[names[each.seller]]["given"].append([number, names[each.buyer], each.wh, each.price])
+        parts[names[each.buyer]]["received"].append([number, names[each.seller], each.wh, each.price])
+
+
+def _unchanged(state: State, last: Record, packed: dict[str, bytes]) -> bool:
+    place = (last["group"], ordered(last["first_ms"]), ordered(last["version"]))
+    return packed == {name: state.private(TRANSFERS).get(key("part", *place, name)) for name in last["members"]}
+
+
+# ---- disputes
+
+
+def _raise(state: State, call: Call) -> bytes:
+    """``{"group","first_ms","member"}``, secret ``words`` ``{"words"}``: a member objects to the last version."""
+    given = call.record()
+    only(given, "group", "first_ms", "member")
+    group = _party(state, given, "member")
+    member = text(given, "member")
+    last = _last(state, group["group"], given)
+    if member not in last["members"]:
+        raise Declined(Reason.UNKNOWN, f"{member} has no part in the periods from {last['first_ms']} ms on")
+    words = text(call.hidden("words"), "words")
+    if len(words) > _MAX_WORDS:
+        raise Declined(Reason.MALFORMED, f"words: {len(words)} characters, at most {_MAX_WORDS}")
+    for there in _disputes_of(state, last):
+        if there["member"] == member and there["state"] == RAISED:
+            raise Declined(Reason.EXISTS, f"{member} has raised dispute {there['dispute']} about these periods")
+    name = call.transaction[:16]
+    record = {"group": group["group"], "first_ms": last["first_ms"], "dispute": name, "member": member}
+    record |= {"version": last["version"], "state": RAISED, "raised_by": _signed(call)}
+    place = (group["group"], ordered(last["first_ms"]), name)
+    state.private(TRANSFERS).put(key("words", *place), pack({"words": words}))
+    state.put(key("dispute", *place), pack(record))
+    state.tell("disputed", pack({"group": group["group"], "first_ms": last["first_ms"], "dispute": name}))
+    return pack(record)
+
+
+def _resolve(state: State, call: Call) -> bytes:
+    """``{"group","first_ms","dispute","outcome"}``: upheld or rejected, by the group's settler."""
+    given = call.record()
+    only(given, "group", "first_ms", "dispute", "outcome")
+    group = _settler(state, given)
+    last = _last(state, group["group"], given)
+    outcome, name = text(given, "outcome"), named(given, "dispute")
+    if outcome not in (UPHELD, REJECTED):
+        raise Declined(Reason.MALFORMED, f"outcome: {outcome[:40]!r}: {UPHELD} or {REJECTED}")
+    place = key("dispute", group["group"], ordered(last["first_ms"]), name)
+    value = state.get(place)
+    if value is None:
+        raise Declined(Reason.UNKNOWN, f"there is no dispute {name} about the periods from {last['first_ms']} ms on")
+    record = unpack(value)
+    if record["state"] != RAISED:
+        raise Declined(Reason.CONFLICT, f"dispute {name} is {record['state']}")
+    if outcome == UPHELD and last["version"] == record["version"]:
+        words = f"version {record['version']}, which is disputed, is the last: settle and record again first"
+        raise Declined(Reason.NOT_YET, words)
+    record |= {"state": outcome, "after": last["version"], "resolved_by": _signed(call)}
+    state.put(place, pack(record))
+    return pack(record)
+
+
+def _disputes_of(state: State, last: Record) -> list[Record]:
+    area = under("dispute", last["group"], ordered(last["first_ms"]))
+    return [unpack(value) for _, value in state.scan(*area)]
+
+
+# ---- reading
+
+
+def _transfers(state: State, call: Call) -> bytes:
+    """``{"group","first_ms","version","member"}``: members' parts; of one member, of the last version, if so asked."""
+    given = call.record()
+    only(given, "group", "first_ms", "version", "member")
+    access = _access(state, given, "member")
+    if not access["reads"]:
+        raise Declined(
+            Reason.FORBIDDEN, f"{call.caller.name} of {call.caller.organisation} may not read these transfers"
+        )
+    run = _last(state, access["group"]["group"], given)
+    names = run["members"] if given.get("member") is None else [text(given, "member")]
+    found = {}
+    for name in names:
+        place = key("part", run["group"], ordered(run["first_ms"]), ordered(run["version"]), name)
+        value = state.private(TRANSFERS).get(place)
+        if value is None:
+            raise Declined(Reason.UNKNOWN, f"{name} has no part in that, or it is not held by this organisation")
+        found[name] = unpack(value)
+    return pack({"run": run, "members": found})
+
+
+def _versions(state: State, call: Call) -> bytes:
+    """``{"group","first_ms"}``: every version of a stretch, the oldest first."""
+    given = call.record()
+    only(given, "group", "first_ms")
+    last = _last(state, named(given, "group"), given)
+    area = under("recorded", last["group"], ordered(last["first_ms"]))
+    return pack([unpack(value) for _, value in state.scan(*area)])
+
+
+def _disputes(state: State, call: Call) -> bytes:
+    """``{"group","first_ms"}``: the disputes about a stretch, without their words."""
+    given = call.record()
+    only(given, "group", "first_ms")
+    return pack(_disputes_of(state, _last(state, named(given, "group"), given)))
+
+
+def _list_orders(state: State, call: Call) -> bytes:
+    """``{"group"}``: every order, without its terms."""
+    given = call.record()
+    only(given, "group")
+    return pack(_orders(state, named(given, "group")))
+
+
+# ---- who may, and what is there
+
+
+def _access(state: State, given: Record, role: str) -> Record:
+    """What the caller may do with the member that the arguments name as ``role``."""
+    asked: Record = {"group": named(given, "group")}
+    if given.get(role) is not None or role != "member":
+        asked["member"] = named(given, role)
+    return unpack(state.ask(settlement.NAME, "Access", pack(asked)))
+
+
+def _party(state: State, given: Record, role: str) -> Record:
+    """The group, for the member named as ``role``."""
+    named(given, role)
+    access = _access(state, given, role)
+    if not access["is_member"]:
+        raise Declined(Reason.FORBIDDEN, f"{role}: {given[role]}: only that member's own certificate may say this")
+    group: Record = access["group"]
+    return group
+
+
+def _settler(state: State, given: Record) -> Record:
+    access = unpack(state.ask(settlement.NAME, "Access", pack({"group": named(given, "group")})))
+    if not access["settles"]:
+        words = f"group {given['group']} is {access['group']['organisation']}'s: a settler of it is needed"
+        raise Declined(Reason.FORBIDDEN, words)
+    group: Record = access["group"]
+    return group
+
+
+def _last(state: State, group: str, given: Record) -> Record:
+    """The last version of a stretch, or the one that the arguments name."""
+    first = ordered(integer(given, "first_ms", 0, registry.LATEST_MS))
+    place = key("last", group, first)
+    if given.get("version") is not None:
+        place = key("recorded", group, first, ordered(integer(given, "version", 1, 1 << 32)))
+    value = state.get(place)
+    if value is None:
+        raise Declined(Reason.UNKNOWN, f"nothing is recorded from {given['first_ms']} ms on, or no such version")
+    return unpack(value)
+
+
+def _aligned(group: Record, given: Record, name: str, call: Call) -> int:
+    """A time at which a period begins, not past: what members agree on holds for periods to come."""
+    at_ms = integer(given, name, 0, registry.LATEST_MS)
+    if at_ms % group["period_ms"]:
+        raise Declined(Reason.MALFORMED, f"{name}: {at_ms}: periods of {group['period_ms']} ms begin at multiples")
+    if at_ms < call.time_ms:
+        raise Declined(Reason.CONFLICT, f"{name}: {at_ms} is past ({call.time_ms} ms)")
+    return at_ms
+
+
+def _signed(call: Call) -> Record:
+    return {"organisation": call.caller.organisation, "name": call.caller.name, "transaction": call.transaction}
+
+
+CONTRACT = Contract(
+    NAME,
+    {
+        "Offer": _offer,
+        "Accept": _accept,
+        "EndOrder": _end_order,
+        "Record": _record,
+        "Dispute": _raise,
+        "Resolve": _resolve,
+        "Transfers": _transfers,
+        "Versions": _versions,
+        "Disputes": _disputes,
+        "Orders": _list_orders,
+    },
+    (TRANSFERS,),
+)
