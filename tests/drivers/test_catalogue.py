@@ -30,6 +30,7 @@ FIRST = [
     "sunspec_generic",
 ]
 NOT_FOR_SETTLEMENT = {
+    "abb_d13",
     "algodue_uem80",
     "carlo_gavazzi_em21",
     "circutor_cvm-144",
