@@ -25,10 +25,10 @@ class Exit(IntEnum):
 
 MEANING: dict[int, str] = {
     Exit.OK: "done; a running peer was told to stop",
-    Exit.DOES_NOT_HOLD: "the ledger's chain is not whole",
+    Exit.DOES_NOT_HOLD: "the ledger's chain is not whole, or not all of a network runs",
     Exit.USAGE: "wrong arguments, or a file that is not what the command needs",
-    Exit.CONFIG: "the configuration, a key or a certificate is missing or wrong",
-    Exit.LEDGER: "the ledger cannot be used",
+    Exit.CONFIG: "the configuration, a key, a certificate or one of Fabric's commands is missing or wrong",
+    Exit.LEDGER: "the ledger or the network cannot be used",
     Exit.INTERRUPTED: "ended by Ctrl-C",
     Exit.UNREAD: "ended because nobody reads its output any more",
 }

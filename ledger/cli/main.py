@@ -6,13 +6,16 @@
     aigeco-peer --config peer.toml gateways revoke gw1
     aigeco-peer --config peer.toml gateways list [--json]
     aigeco-peer --config peer.toml show [streams|batches|forks] [--json] [--check]
+    aigeco-peer network up|down|status|logs|identity [--network FOLDER]
+    aigeco-peer contract package|install|approve|commit|list --organisation MSPID [--network FOLDER]
 
 Exit codes
     0    done; a running peer was told to stop (SIGTERM)
-    1    the ledger's chain is not whole (every command looks at its end, ``show --check`` at all of it)
+    1    the ledger's chain is not whole (every command looks at its end, ``show --check`` at all of it), or not all
+         of a network runs (``network status``)
     2    wrong arguments, or a file that is not what the command needs
-    3    the configuration, a key or a certificate is missing or wrong
-    6    the ledger cannot be used
+    3    the configuration, a key, a certificate or one of Fabric's commands is missing or wrong
+    6    the ledger or the network cannot be used
     130  ended by Ctrl-C
     141  ended because nobody reads its output any more
 
@@ -34,7 +37,7 @@ import click
 
 from ledger.cli.exits import MEANING, Exit, Refused, say
 
-COMMANDS = ("run", "gateways", "show")
+COMMANDS = ("run", "gateways", "show", "network", "contract")
 
 
 class Commands(click.Group):
@@ -104,9 +107,13 @@ def _code_of(error: Exception) -> Exit | None:
     """Exit code of a known error; None: a bug."""
     from ledger.commit import ChainBroken, LedgerProblem
     from ledger.config import ConfigError
+    from ledger.fabric.commands import CommandsMissing, FabricProblem, WrongArgument
 
     if isinstance(error, Refused):
         return error.code
+    if isinstance(error, FabricProblem):
+        codes = {CommandsMissing: Exit.CONFIG, WrongArgument: Exit.USAGE}
+        return codes.get(type(error), Exit.LEDGER)
     if isinstance(error, ConfigError):
         return Exit.CONFIG
     if isinstance(error, LedgerProblem):

@@ -1,0 +1,178 @@
+"""``aigeco-peer contract``: contracts put on a channel, step by step, by each organisation for itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from ledger.cli.exits import Exit, Refused
+from ledger.cli.profile import network_option
+
+if TYPE_CHECKING:
+    from ledger.fabric.lifecycle import Definition
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_organisation = click.option("--organisation", required=True, metavar="MSPID", help="For which organisation.")
+
+
+@click.group("contract", short_help="Put contracts on a channel.")
+def command() -> None:
+    """Package, install, approve and commit contracts, with Fabric's command peer and a connection profile."""
+
+
+def _definition_options(function: _Function) -> _Function:
+    for option in (
+        click.option("--init-required", is_flag=True, help="It has to be initialised before it is used."),
+        click.option("--collections", type=_FILE, help="JSON file of its private data collections."),
+        click.option(
+            "--policy", default="", help="Who has to endorse, in Fabric's syntax; else the channel's majority."
+        ),
+        click.option("--sequence", default=1, show_default=True, type=click.IntRange(1), help="Of its definitions."),
+        click.option("--version", default="1", show_default=True, help="For people."),
+    ):
+        function = option(function)
+    return function
+
+
+@command.command("package", short_help="Write a package.")
+@click.argument("name")
+@network_option
+@_organisation
+@click.option("--address", help="Where its server is, HOST:PORT; else as the profile says.")
+@click.option("--plain", is_flag=True, help="The server speaks without TLS.")
+@click.option("--label", help="Part of the package id; else NAME.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; else NAME-MSPID.tar.gz.")
+def package(
+    name: str,
+    network: Path,
+    organisation: str,
+    address: str | None,
+    plain: bool,
+    label: str | None,
+    out: Path | None,
+) -> int:
+    """Write the package of the contract NAME for an organisation, and print its id.
+
+    The same contract at the same address always gives the same bytes, and so the same id.
+    """
+    from ledger.fabric import package as packages
+    from ledger.fabric import profile as profiles
+
+    known = profiles.load(network).organisation(organisation)
+    address = address or known.contracts.get(name)
+    if not address:
+        advice = "--address HOST:PORT, or contracts in the profile"
+        raise Refused(f"where the server of {name} for {organisation} is, is not known", Exit.USAGE, advice)
+    tls = known.contract_tls is not None and not plain
+    root = known.tls_ca.read_text() if tls else ""
+    try:
+        content = packages.package(label or name, packages.Server(address, root, client_certificate=tls))
+    except ValueError as error:
+        raise Refused(str(error), Exit.USAGE, "--label TEXT") from None
+    out = out or Path(f"{name}-{organisation}.tar.gz")
+    out.write_bytes(content)
+    print(packages.package_id(content))
+    return Exit.OK
+
+
+@command.command("install", short_help="Install a package.")
+@click.argument("package", type=_FILE)
+@network_option
+@_organisation
+def install(package: Path, network: Path, organisation: str) -> int:
+    """Install the file PACKAGE on the organisation's peers, and print its id. Installed again, nothing changes."""
+    from ledger.fabric import commands, lifecycle
+    from ledger.fabric import profile as profiles
+
+    identifier = _package_id(package)
+    lifecycle.install(commands.find(("peer",)), profiles.load(network), organisation, package)
+    print(identifier)
+    return Exit.OK
+
+
+@command.command("approve", short_help="Approve a definition.")
+@click.argument("name")
+@network_option
+@_organisation
+@click.option("--package", type=_FILE, help="The package that this organisation installed.")
+@click.option("--package-id", help="Its id instead; without both, the organisation runs no server of its own.")
+@_definition_options
+def approve(
+    name: str, network: Path, organisation: str, package: Path | None, package_id: str | None, **options: object
+) -> int:
+    """Approve a definition of the contract NAME for the organisation. Approved again, nothing changes."""
+    from ledger.fabric import commands, lifecycle
+    from ledger.fabric import profile as profiles
+
+    if package and package_id:
+        raise Refused("--package and --package-id both say which package", Exit.USAGE, "one of them")
+    identifier = _package_id(package) if package else package_id or ""
+    definition = _definition(name, options)
+    lifecycle.approve(commands.find(("peer",)), profiles.load(network), organisation, definition, identifier)
+    print(f"{organisation} approves {name}, sequence {definition.sequence}")
+    return Exit.OK
+
+
+@command.command("commit", short_help="Commit a definition.")
+@click.argument("name")
+@network_option
+@_organisation
+@_definition_options
+def commit(name: str, network: Path, organisation: str, **options: object) -> int:
+    """Commit a definition of the contract NAME that a majority approved. Committed again, nothing changes."""
+    from ledger.fabric import commands, lifecycle
+    from ledger.fabric import profile as profiles
+
+    definition = _definition(name, options)
+    lifecycle.commit(commands.find(("peer",)), profiles.load(network), organisation, definition)
+    print(f"{name}, sequence {definition.sequence}, is in force")
+    return Exit.OK
+
+
+@command.command("list", short_help="List packages and definitions.")
+@network_option
+@_organisation
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(network: Path, organisation: str, as_json: bool) -> int:
+    """List what is installed on the organisation's peer, and which definitions are in force."""
+    from ledger.fabric import commands, lifecycle
+    from ledger.fabric import profile as profiles
+
+    found, profile = commands.find(("peer",)), profiles.load(network)
+    rows = [
+        {"contract": name, "sequence": sequence, "version": version}
+        for name, (sequence, version) in lifecycle.committed(found, profile, organisation).items()
+    ]
+    packages = lifecycle.installed(found, profile, organisation)
+    if as_json:
+        print(json.dumps({"organisation": organisation, "contracts": rows, "packages": packages}, indent=2))
+    else:
+        from ledger.cli.table import table
+
+        table(f"Contracts on {profile.channel}", ("contract", "sequence", "version"), rows)
+        table(
+            f"Packages of {organisation}",
+            ("label", "digest"),
+            [dict(zip(("label", "digest"), each.rsplit(":", 1), strict=True)) for each in packages],
+        )
+    return Exit.OK
+
+
+def _definition(name: str, options: dict[str, object]) -> Definition:
+    from ledger.fabric.lifecycle import Definition
+
+    return Definition(name, **options)  # type: ignore[arg-type]
+
+
+def _package_id(path: Path) -> str:
+    from ledger.fabric.package import package_id
+
+    try:
+        return package_id(path.read_bytes())
+    except ValueError as error:
+        raise Refused(f"{path} {error}", Exit.USAGE, "aigeco-peer contract package") from None
