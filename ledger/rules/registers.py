@@ -121,6 +121,15 @@ def energy(register: Reads, start_ms: int, end_ms: int) -> Energy:
     return Energy(wh, Certainty.PROVISIONAL, doubt) if doubt else Energy(wh)
 
 
+def sure(register: Reads) -> list[int]:
+    """The instants whose number is beyond doubt, in the order of time. A reset that one has seen stays with it."""
+    return [
+        at_ms
+        for at_ms, told in sorted(register.at.items(), key=lambda item: item[0])
+        if not isinstance(told, str) and not told[1] & _DOUBTFUL_BITS
+    ]
+
+
 def total(energies: Iterable[Energy]) -> Energy:
     """The sum over several points: as certain as the least certain of them, with the first such reason."""
     wh, certainty, reason = 0, Certainty.SETTLED, ""
