@@ -79,6 +79,7 @@ class Fault:
         on: name of the type, such as PUT_STATE; COMPLETED is the contract's own answer.
         after: how many go well before.
         error: answer with this error.
+        payload: answer with this.
         wait: answer when this event is set.
         cut: break the stream instead of answering.
         txid: answer under this transaction id, then rightly.
@@ -89,6 +90,7 @@ class Fault:
     on: str
     after: int = 0
     error: str | None = None
+    payload: bytes | None = None
     wait: threading.Event | None = None
     cut: bool = False
     txid: str | None = None
@@ -602,7 +604,7 @@ class PeerStream:
                 context = self._contexts.get(message.txid)
             if context is None:
                 raise Failed("no ledger context")
-            kind, payload = Message.RESPONSE, context.do(message)
+            kind, payload = Message.RESPONSE, context.do(message) if fault.payload is None else fault.payload
         except Failed as failed:
             kind, payload = Message.ERROR, f"{name} failed: transaction ID: {message.txid}: {failed}".encode()
         answer = Message(type=kind, payload=payload, txid=message.txid, channel_id=message.channel_id)

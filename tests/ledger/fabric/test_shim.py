@@ -55,7 +55,7 @@ def copy(stub: Stub) -> bytes:
 # --- what the official library gets wrong ---
 
 
-def test_a_put_into_a_missing_collection_is_never_valid() -> None:
+def test_a_put_into_a_missing_collection_is_never_valid(caplog: pytest.LogCaptureFixture) -> None:
     def invoke(stub: Stub) -> bytes:
         stub.put("k", b"v", "missing")
         return b"endorsed"
@@ -63,6 +63,7 @@ def test_a_put_into_a_missing_collection_is_never_valid() -> None:
     with serving(invoke) as peer:
         outcome = peer.commit("F")
     assert (outcome.status, outcome.message, outcome.code) == (500, "PeerError", "")
+    assert "PeerError at test_shim.py:" in caplog.text
 
 
 def test_an_error_is_no_value() -> None:
@@ -220,6 +221,32 @@ def test_an_unknown_type_of_message_is_answered_and_does_no_harm() -> None:
         assert stream is not None
         assert until(lambda: stream.errors == [b"unknown type of message"])
         assert peer.commit("F", [b"a", b"c"]).committed
+
+
+def test_a_transaction_that_comes_again_while_it_runs_is_not_done_twice() -> None:
+    hold = threading.Event()
+    begun: list[str] = []
+
+    def invoke(stub: Stub) -> bytes:
+        begun.append(stub.tx_id)
+        hold.wait(10)
+        return b""
+
+    with serving(invoke) as peer, ThreadPoolExecutor(1) as caller:
+        signed = peer.propose("F")
+        running = caller.submit(peer.endorse, signed)
+        assert until(lambda: len(begun) == 1)
+        stream = peer.contracts["tried"].stream
+        assert stream is not None
+        again = ChaincodeInput(args=[b"F"]).SerializeToString()
+        stream.send(
+            Message(type=Message.TRANSACTION, payload=again, txid=begun[0], channel_id="energy", proposal=signed)
+        )
+        stream.send(Message(type=Message.KEEPALIVE))
+        assert until(lambda: "KEEPALIVE" in peer.seen)  # so what came before has been looked at
+        hold.set()
+        assert running.result(10).response.status == 200
+        assert len(begun) == 1
 
 
 def test_keepalives_come_back() -> None:

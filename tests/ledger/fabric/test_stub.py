@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any
 
@@ -93,6 +94,27 @@ def test_several_keys_come_in_their_order_and_absent_ones_are_none(ledger: Scene
     fill(ledger, 5)
     assert ledger.do(lambda stub: stub.get_multiple(["k0003", "none", "k0000"])) == [b"v3", None, b"v0"]
     assert ledger.do(lambda stub: stub.get_multiple([])) == []
+
+
+def test_values_that_do_not_match_the_keys_are_an_error() -> None:
+    """A peer that cannot read its database answers several keys with no values at all."""
+    told = Told()
+    with serving(told) as peer:
+        scene = Scene(told, peer)
+        peer.faults.append(Fault("GET_STATE_MULTIPLE", payload=b""))
+        assert "0 values for 2 keys" in scene.fails(lambda stub: stub.get_multiple(["a", "b"]))
+
+
+def test_a_handler_may_ask_from_several_threads(ledger: Scene) -> None:
+    """The peer drops a transaction's second request while one is open, and never answers it."""
+    fill(ledger, 40)
+
+    def step(stub: Stub) -> object:
+        with ThreadPoolExecutor(8) as threads:
+            return list(threads.map(stub.get, [f"k{i:04}" for i in range(40)]))
+
+    assert ledger.do(step) == [f"v{i}".encode() for i in range(40)]
+    assert ledger.peer.dropped == []
 
 
 def test_many_keys_and_many_writes_are_cut_to_what_the_peer_takes() -> None:
