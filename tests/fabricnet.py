@@ -1,4 +1,4 @@
-"""A real Fabric network for tests marked ``fabric``: one a session, and others that a test may break.
+r"""A real Fabric network for tests marked ``fabric``: one a session, and others that a test may break.
 
 @pytest.mark.fabric
 def test_something(fabric_network: Profile) -> None: ...
@@ -6,8 +6,10 @@ def test_something(fabric_network: Profile) -> None: ...
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,11 @@ import pytest
 
 if TYPE_CHECKING:
     from ledger.fabric.commands import Commands
+    from ledger.fabric.lifecycle import Definition
     from ledger.fabric.profile import Profile
+    from ledger.fabric.stub import Stub
+
+PATIENCE_S = 60.0
 
 
 def commands_missing() -> str:
@@ -57,3 +63,48 @@ def running(commands: Commands, folder: Path, small: bool = True) -> Iterator[Pr
     finally:
         if folder.exists():
             life.down(folder, print)
+
+
+@contextmanager
+def served(
+    commands: Commands,
+    profile: Profile,
+    definition: Definition,
+    invoke: Callable[[Stub], bytes],
+    organisations: tuple[str, ...] = (),
+) -> Iterator[None]:
+    """A contract on the channel, with a server for each organisation (all of them, or those named) in this process."""
+    from ledger.fabric import lifecycle
+    from ledger.fabric.connection import server_tls
+    from ledger.fabric.network.make import free_ports
+    from ledger.fabric.package import Server, package, package_id
+    from ledger.fabric.shim import Server as Shim
+
+    acting = [each for each in profile.organisations if not organisations or each.id in organisations]
+    packages: dict[str, Path] = {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        for organisation, port in zip(acting, free_ports(len(acting)), strict=True):
+            address = f"127.0.0.1:{port}"
+            content = package(definition.name, Server(address, organisation.tls_ca.read_text(), True))
+            packages[organisation.id] = Path(folder) / f"{organisation.id}.tar.gz"
+            packages[organisation.id].write_bytes(content)
+            shim = Shim(package_id(content), invoke, address, server_tls(organisation))
+            shim.start()
+            stack.callback(shim.stop)
+        lifecycle.deploy(commands, profile, [lifecycle.Deployment(definition, packages)])
+        yield
+
+
+def ready(ask: Callable[[], object]) -> None:
+    """Wait until the organisations' peers know one another and endorse: ``ask`` is tried until it raises nothing."""
+    from ledger.fabric.errors import GatewayError
+
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            ask()
+            return
+        except GatewayError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)

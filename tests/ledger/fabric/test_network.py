@@ -17,11 +17,14 @@ import pytest
 from ledger.cli.main import cli
 from ledger.fabric import profile as profiles
 from ledger.fabric.commands import Commands
+from ledger.fabric.connection import open_gateway
 from ledger.fabric.identities import Authority, Issued, Subject
+from ledger.fabric.lifecycle import Definition, any_of
 from ledger.fabric.network.layout import PARTIES, Layout
 from ledger.fabric.network.life import services
 from ledger.fabric.profile import Profile
-from tests.fabricnet import running
+from ledger.fabric.stub import Stub
+from tests.fabricnet import ready, running, served
 from tests.ledger.fabric import endorser
 from tests.ledger.peers import Done
 
@@ -151,6 +154,29 @@ def test_a_contract_is_in_force_when_a_majority_approved_it(fabric_network: Prof
     listed = json.loads(contract("list", "--organisation", "AuditorMSP", "--json").stdout)
     assert {"contract": "approval", "sequence": 1, "version": "1"} in listed["contracts"]
     assert made.stdout.strip() in listed["packages"]
+
+
+def test_a_contract_of_ours_is_served_over_mutual_tls_and_commits(
+    fabric_network: Profile, fabric_commands: Commands
+) -> None:
+    def invoke(stub: Stub) -> bytes:
+        if stub.function == b"Put":
+            stub.put("key", stub.arguments[0])
+        return stub.get("key") or b""
+
+    definition = Definition("kept", policy=any_of(fabric_network.with_role("metering"), 2))
+    with (
+        served(fabric_commands, fabric_network, definition, invoke),
+        open_gateway(fabric_network, "DistributorMSP", "operator") as gateway,
+        open_gateway(fabric_network, "AuditorMSP", "auditor") as auditor,
+    ):
+        contract = gateway.network(fabric_network.channel).contract("kept")
+        ready(lambda: contract.new_proposal("Put", b"value").endorse())
+        block = contract.new_proposal("Put", b"value").endorse().submit().wait()
+        assert block >= 1
+        read = auditor.network(fabric_network.channel).contract("kept")
+        ready(lambda: read.evaluate("Get"))
+        assert contract.evaluate("Get") == b"value"
 
 
 def test_a_small_network_goes_down_and_comes_up_again_with_its_ledger(
