@@ -8,7 +8,7 @@ import click
 
 from bench import machine
 
-SCRIPTS = ("sign", "decode", "store", "agent", "backlog", "start", "bus", "faults", "adversary")
+SCRIPTS = ("sign", "decode", "store", "agent", "backlog", "start", "bus", "faults", "adversary", "network")
 
 
 class _Scripts(click.Group):

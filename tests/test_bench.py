@@ -20,6 +20,7 @@ COLUMNS = {
     "bus": ("cpu us a request", "times fewer", "s to the first", "resident MB"),
     "adversary": ("planted", "wrong values"),
     "faults": ("complaint", "wrong values accepted"),
+    "network": ("up again s", "orderers MiB"),
 }
 
 
