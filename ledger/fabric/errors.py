@@ -21,6 +21,7 @@ from enum import StrEnum
 _RESPONSE = re.compile(r"chaincode response (\d{3}), (.*)", re.DOTALL)
 _ORDERER_SAYS_NO = re.compile(r"status=(BAD_REQUEST|FORBIDDEN|NOT_FOUND|REQUEST_ENTITY_TOO_LARGE)\b")
 _PROCESSED = "request already processed"
+_REPLAYED = "duplicate transaction found"
 # In the words of gRPC for Python and for Go, of either end.
 _TOO_LARGE = re.compile(r"message larger than max", re.IGNORECASE)
 # Of core/endorser/msgvalidation.go and the channel's ACLs.
@@ -110,7 +111,7 @@ class OutcomeUnknown(GatewayError):
 
 
 class Duplicate(GatewayError):
-    """A copy: the first one has been ordered. Nobody's move: ask what became of it."""
+    """A copy, or a proposal shown again: the first one has been ordered. Nobody's move: ask."""
 
 
 class Invalid(GatewayError):
@@ -168,6 +169,8 @@ def explain(step: Step, code: str, message: str, details: Sequence[Detail] = (),
         kind = BadRequest
     elif code in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
         kind = Forbidden
+    elif step is Step.ENDORSE and any(_REPLAYED in text for text in said):
+        kind = Duplicate
     elif step is Step.SUBMIT:
         kind = _not_submitted(message, details)
     elif step is Step.STATUS:

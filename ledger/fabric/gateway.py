@@ -383,7 +383,7 @@ def call(method: Callable[..., Any], request: Any, deadline_s: float, step: Step
 def failure(step: Step, error: Any, tx_id: str = "") -> GatewayError:
     """What a failed call of gRPC means."""
     trailing = dict(error.trailing_metadata() or ())
-    details = _details(trailing.get("grpc-status-details-bin", b""))
+    details = details_of(trailing.get("grpc-status-details-bin", b""))
     return explain(step, error.code().name, error.details() or "", details, tx_id)
 
 
@@ -392,7 +392,7 @@ def code_name(number: int) -> str:
     return str(TxValidationCode.Name(number)) if number in TxValidationCode.values() else f"CODE_{number}"
 
 
-def _details(status: bytes) -> list[Detail]:
+def details_of(status: bytes) -> list[Detail]:
     try:
         packed = RpcStatus.FromString(status).details
         found = []

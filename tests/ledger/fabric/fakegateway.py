@@ -237,15 +237,25 @@ class FakeGateway(GatewayServicer, DeliverServicer):  # type: ignore[misc]
         channel = common.ChannelHeader.FromString(header.channel_header)
         signature = common.SignatureHeader.FromString(header.signature_header)
         nothing = Simulation(channel.tx_id, channel.timestamp, "", signed, channel.channel_id)
-        if channel.channel_id != self.peer.channel:
-            return nothing, ("ABORTED", f"channel '{channel.channel_id}' not found")
+        extension = proposal_pb2.ChaincodeHeaderExtension.FromString(channel.extension)
+        if channel.channel_id != self.peer.channel or extension.chaincode_id.name not in self.peer.contracts:
+            unknown = (
+                f"No metadata was found for chaincode {extension.chaincode_id.name} in channel {channel.channel_id}"
+            )
+            text = "no combination of peers can be derived which satisfy the endorsement policy"
+            raise Refusal("FAILED_PRECONDITION", f"{text}: {unknown}")
         expected = hashlib.sha256(signature.nonce + signature.creator).hexdigest()
         if channel.tx_id != expected:
             text = f"incorrectly computed txid '{channel.tx_id}' -- expected '{expected}'"
             return nothing, ("FAILED_PRECONDITION", f"error validating proposal: {text}")
         if not self._verified(signature.creator, signed.proposal_bytes, signed.signature):
             msp = SerializedIdentity.FromString(signature.creator).mspid
-            text = f"access denied: channel [{channel.channel_id}] creator org [{msp}]"
+            whose = (
+                f"creator org [{msp}]"
+                if self._key_of(signature.creator)
+                else "creator org unknown, creator is malformed"
+            )
+            text = f"access denied: channel [{channel.channel_id}] {whose}"
             return nothing, ("FAILED_PRECONDITION", f"error validating proposal: {text}")
         with self._lock:
             if channel.tx_id in self.codes:
@@ -486,9 +496,7 @@ class FakeGateway(GatewayServicer, DeliverServicer):  # type: ignore[misc]
         return None
 
     def _verified(self, creator: bytes, message: bytes, signature: bytes) -> bool:
-        identity = SerializedIdentity.FromString(creator)
-        known = self.organisations.get(identity.mspid)
-        key = known.accepts(identity.id_bytes) if known else None
+        key = self._key_of(creator)
         if key is None:
             return False
         try:
@@ -498,6 +506,11 @@ class FakeGateway(GatewayServicer, DeliverServicer):  # type: ignore[misc]
         except (InvalidSignature, ValueError):
             return False
         return True
+
+    def _key_of(self, creator: bytes) -> ec.EllipticCurvePublicKey | None:
+        identity = SerializedIdentity.FromString(creator)
+        known = self.organisations.get(identity.mspid)
+        return known.accepts(identity.id_bytes) if known else None
 
     def _detail(self, message: str) -> Detail:
         return (f"peer0.{self.peer.msp_id}:7051", self.peer.msp_id, message)

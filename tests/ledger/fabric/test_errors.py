@@ -44,6 +44,8 @@ CASES: list[tuple[Step, str, str, list[str], type[GatewayError], Move]] = [
     (Step.ENDORSE, "DEADLINE_EXCEEDED", "endorsement timeout expired", [], errors.Unavailable, Move.ANEW),
     (Step.EVALUATE, "UNAVAILABLE", "failed to connect to all addresses", [], errors.Unavailable, Move.ANEW),
     (Step.EVALUATE, "FAILED_PRECONDITION", "no peers available", [], errors.NotEndorsed, Move.ANEW),
+    (Step.ENDORSE, "ABORTED", ENDORSE, ["duplicate transaction found [00ff]. Creator [0a0c]"],
+     errors.Duplicate, Move.ASK),
     # who may not, what cannot be
     (Step.ENDORSE, "ABORTED", ENDORSE, [DENIED], errors.Forbidden, Move.GIVE_UP),
     (Step.EVALUATE, "FAILED_PRECONDITION", "evaluate call to endorser returned error", [DENIED],

@@ -154,6 +154,21 @@ def test_who_is_not_of_the_channel_is_forbidden(world: World) -> None:
             gateway.network("energy").commit("00").status()
 
 
+def test_what_is_not_there_is_not_endorsed(world: World) -> None:
+    network = world.contract.network
+    for contract in (network.contract("nothing"), network.gateway.network("nowhere").contract("tried")):
+        with pytest.raises(errors.NotEndorsed, match="No metadata was found"):
+            contract.submit("put", b"k", b"v")
+
+
+def test_a_proposal_shown_again_is_known_to_be_done(world: World) -> None:
+    proposal = world.contract.new_proposal("put", b"k", b"v")
+    proposal.endorse().submit().wait()
+    with pytest.raises(errors.Duplicate) as found:
+        proposal.endorse()
+    assert judge(found.value) is Move.ASK
+
+
 def test_organisations_are_asked_for_by_name(world: World) -> None:
     proposal = world.contract.new_proposal("put", b"k", b"v", organisations=["Org1MSP"])
     proposal.endorse().submit().wait()
