@@ -8,7 +8,19 @@ import click
 
 from bench import machine
 
-SCRIPTS = ("sign", "decode", "store", "agent", "backlog", "start", "bus", "faults", "adversary", "network")
+SCRIPTS = (
+    "sign",
+    "decode",
+    "store",
+    "agent",
+    "backlog",
+    "start",
+    "bus",
+    "faults",
+    "adversary",
+    "network",
+    "settle",
+)
 
 
 class _Scripts(click.Group):
