@@ -1,19 +1,22 @@
 // Uses a Gateway with the official client and writes what it saw as one JSON object.
-// node client.mjs ADDRESS CHANNEL CONTRACT MSP CERTIFICATE KEY CONSENSUS [ROOTS [SERVER-NAME]]
+// node client.mjs ADDRESS CHANNEL CONTRACT MSP CERTIFICATE KEY START ENDORSERS [ROOTS TLS-KEY TLS-CERTIFICATE]
 import * as grpc from '@grpc/grpc-js';
 import { connect, hash, signers, checkpointers } from '@hyperledger/fabric-gateway';
 import { common } from '@hyperledger/fabric-protos';
 import * as crypto from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
-const [address, channelName, contractName, mspId, certificate, keyFile, consensus, roots, serverName] = process.argv.slice(2);
-const credentials = roots ? grpc.credentials.createSsl(readFileSync(roots)) : grpc.credentials.createInsecure();
-const client = new grpc.Client(address, credentials, serverName ? { 'grpc.ssl_target_name_override': serverName } : {});
+const [address, channelName, contractName, mspId, certificate, keyFile, start, endorsers, roots, tlsKey, tlsCertificate] = process.argv.slice(2);
+const credentials = roots
+    ? grpc.credentials.createSsl(readFileSync(roots), readFileSync(tlsKey), readFileSync(tlsCertificate))
+    : grpc.credentials.createInsecure();
+const tlsClientCertificateHash = tlsCertificate && hash.sha256(new crypto.X509Certificate(readFileSync(tlsCertificate)).raw);
+const client = new grpc.Client(address, credentials);
 const sign = signers.newPrivateKeySigner(crypto.createPrivateKey(readFileSync(keyFile)));
 const identity = { mspId, credentials: readFileSync(certificate) };
 const within = (ms) => () => ({ deadline: Date.now() + ms });
 const gateway = connect({
-    client, identity, signer: sign, hash: hash.sha256,
+    client, identity, signer: sign, hash: hash.sha256, tlsClientCertificateHash,
     evaluateOptions: within(30000), endorseOptions: within(30000), submitOptions: within(30000), commitStatusOptions: within(30000),
 });
 const network = gateway.getNetwork(channelName);
@@ -34,7 +37,7 @@ try {
 
     const transientData = { secret: Buffer.from('nobody\'s business') };
     seen.secret = text(await contract.submit('secret', { transientData }));
-    seen.named = text(await contract.submit('put', { arguments: ['n', 'w'], endorsingOrganizations: [mspId] }));
+    seen.named = text(await contract.submit('put', { arguments: ['n', 'w'], endorsingOrganizations: endorsers.split(',') }));
 
     // Signed elsewhere, step by step.
     const offline = connect({ client, identity, hash: hash.sha256 });
@@ -60,19 +63,19 @@ try {
     seen.rivals = [];
     for (const rival of endorsed) seen.rivals.push((await (await rival.submit()).getStatus()).code);
 
-    const blocks = await network.getBlockEvents({ startBlock: 0n });
+    const blocks = await network.getBlockEvents({ startBlock: BigInt(start) });
     seen.blocks = [];
     for await (const block of blocks) {
         const codes = block.getMetadata().getMetadataList_asU8()[common.BlockMetadataIndex.TRANSACTIONS_FILTER];
         seen.blocks.push([Number(block.getHeader().getNumber()), Array.from(codes)]);
-        if (seen.blocks.length === Number(seen.offline.blockNumber) + 1) break;
+        if (block.getHeader().getNumber() >= Number(seen.offline.blockNumber)) break;
     }
     blocks.close();
 
     // Behind a checkpoint in the middle.
     const checkpointer = checkpointers.inMemory();
     for (const turn of ['first', 'second']) {
-        const events = await network.getChaincodeEvents(contractName, { startBlock: 0n, checkpoint: checkpointer });
+        const events = await network.getChaincodeEvents(contractName, { startBlock: BigInt(start), checkpoint: checkpointer });
         seen[turn] = [];
         for await (const event of events) {
             seen[turn].push([Number(event.blockNumber), event.eventName, text(event.payload)]);
@@ -87,7 +90,6 @@ try {
     const theirs = stranger.getNetwork(channelName);
     seen.stranger = await failing(() => theirs.getContract(contractName).submitTransaction('put', 's', 's'));
     seen.strangerStatus = await failing(() => stranger.newSignedCommit(unsignedCommit.getBytes(), Buffer.from('00')).getStatus());
-    seen.consensus = consensus;
 } finally {
     gateway.close();
     client.close();

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lets the official Node client use our fake Gateway (the proof of the fake), installed under .tools/ as package-lock.json pins it.
+# Lets the official Node client use our fake Gateway and a real network; installed under .tools/ as package-lock.json pins it.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)

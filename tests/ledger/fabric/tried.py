@@ -23,7 +23,7 @@ ENDORSERS = ("CommunityMSP", "DistributorMSP")
 
 
 def invoke(stub: Stub, organisation: str = "") -> bytes:
-    """put KEY VALUE (reads the key first), get KEY, refuse, fail, differ, and what is told in secret."""
+    """put KEY VALUE (reads the key first), get KEY, count KEY, refuse, fail, differ, and what is told in secret."""
     match stub.function:
         case b"put":
             key = stub.arguments[0].decode()
@@ -33,6 +33,11 @@ def invoke(stub: Stub, organisation: str = "") -> bytes:
             return before or b"-"
         case b"get":
             return stub.get(stub.arguments[0].decode()) or b"-"
+        case b"count":
+            key = stub.arguments[0].decode()
+            count = int(stub.get(key) or b"0") + 1
+            stub.put(key, b"%d" % count)
+            return b"%d" % count
         case b"secret":
             return b"%d bytes" % len(stub.transient["secret"])
         case b"refuse":
