@@ -210,7 +210,7 @@ def command(tiny: bool) -> None:
     if tiny:
         show([table((Case(3, 1), Case(3, 1, "by consumption")))])
         return
-    cases = (Case(25, 30), Case(50, 30), Case(100, 15), Case(100, 30), Case(100, 30, "by consumption"), Case(200, 30))
+    cases = (Case(25, 30), Case(50, 30), Case(100, 15), Case(100, 30), Case(100, 30, "by consumption"))
     show([table(cases)])
 
 
