@@ -7,6 +7,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,13 @@ def _files(package: str) -> list[Path]:
     return sorted((TOP / package).rglob("*.py"))
 
 
+@cache
+def _nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
 def _imports(path: Path) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _nodes(path):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -92,7 +98,7 @@ def test_threads_are_started_in_four_files_only() -> None:
     starters = {"Thread", "Timer", "ThreadPoolExecutor", "start_new_thread", "ThreadingMixIn", "ThreadingTCPServer"}
     for package in MAY_IMPORT:
         for path in _files(package):
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in _nodes(path):
                 word = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
                 if word in starters:
                     assert _within(path, THREADS_START_IN), f"{_here(path)}:{node.lineno} starts threads"
@@ -109,7 +115,7 @@ def test_one_place_finds_the_simulator_by_its_name() -> None:
     places = set()
     for package in MAY_IMPORT:
         for path in _files(package) if package != "hw_sim" else ():
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in _nodes(path):
                 if isinstance(node, ast.Constant) and str(node.value).split(".")[0] == "hw_sim":
                     places.add(f"{_here(path)}: {node.value}")
     assert places == {"edge/cli/mapcheck.py: hw_sim.readback"}
@@ -139,7 +145,7 @@ def test_the_commands_start_without_the_libraries_of_fabric() -> None:
 
 def test_what_every_endorser_computes_has_no_floats_and_no_order_of_sets() -> None:
     for path in _files("ledger/rules"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in _nodes(path):
             place = f"{_here(path)}:{getattr(node, 'lineno', 0)}"
             assert not isinstance(node, ast.BinOp | ast.AugAssign) or not isinstance(node.op, ast.Div), place
             assert not (isinstance(node, ast.Constant) and isinstance(node.value, float)), place
