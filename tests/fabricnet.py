@@ -54,12 +54,12 @@ def fabric_network(fabric_commands: Commands, tmp_path_factory: pytest.TempPathF
 
 
 @contextmanager
-def running(commands: Commands, folder: Path, small: bool = True) -> Iterator[Profile]:
-    """A network of the caller's own, stopped at the end whatever became of it."""
+def running(commands: Commands, folder: Path, small: bool = True, bare: bool = True) -> Iterator[Profile]:
+    """A network of the caller's own, by default without our contracts; stopped at the end whatever became of it."""
     from ledger.fabric.network import life
 
     try:
-        yield life.up(commands, folder, small, "aigeco", print)
+        yield life.up(commands, folder, small, "aigeco", print, bare)
     finally:
         if folder.exists():
             life.down(folder, print)

@@ -134,6 +134,31 @@ def commit(name: str, network: Path, organisation: str, **options: object) -> in
     return Exit.OK
 
 
+@command.command("serve", short_help="Serve an organisation's contracts.")
+@click.argument("names", nargs=-1)
+@network_option
+@_organisation
+def serve(names: tuple[str, ...], network: Path, organisation: str) -> int:
+    """Serve the contracts NAMES of an organisation, by default all that it runs, until told to stop (SIGTERM)."""
+    import signal
+    import threading
+
+    from ledger.fabric import profile as profiles
+    from ledger.fabric.definitions import CONTRACTS, run_by
+    from ledger.fabric.serving import serve as serve_all
+
+    profile = profiles.load(network)
+    known = profile.organisation(organisation)
+    for name in names:
+        if name not in CONTRACTS:
+            raise Refused(f"{name} is no contract of ours", Exit.USAGE, f"one of {', '.join(CONTRACTS)}")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    serve_all(profile, known, names or run_by(known.roles), stop, lambda words: print(words, flush=True))
+    return Exit.OK
+
+
 @command.command("list", short_help="List packages and definitions.")
 @network_option
 @_organisation

@@ -23,15 +23,16 @@ def command() -> None:
 @network_option
 @click.option("--small", is_flag=True, help="One Raft orderer instead of four BFT orderers.")
 @click.option("--channel", default="aigeco", show_default=True, help="Name of the channel.")
-def up(network: Path, small: bool, channel: str) -> int:
-    """Make the network if the folder is not there, and start what does not run.
+@click.option("--bare", is_flag=True, help="Without our contracts.")
+def up(network: Path, small: bool, channel: str, bare: bool) -> int:
+    """Make the network if the folder is not there, start what does not run, and put our contracts on its channel.
 
     A network that was stopped comes up again with its ledger.
     """
     from ledger.fabric import commands
     from ledger.fabric.network import life
 
-    profile = life.up(commands.find(), network, small, channel, _tell)
+    profile = life.up(commands.find(), network, small, channel, _tell, bare)
     print(f"the channel {profile.channel} is up; {profile.path} says where")
     return Exit.OK
 

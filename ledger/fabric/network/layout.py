@@ -3,12 +3,13 @@
     network.toml                           the connection profile
     genesis.block  configtx.yaml           the channel's first block, and what it was made of
     builder/bin/                           the external builder for contracts as a service
-    packages/                              of contracts, when somebody put them there
+    packages/                              of contracts, and their private data collections
     organisations/NAME/ca  tls-ca          the authorities
     organisations/NAME/msp                 what others know of it
     organisations/NAME/identities/WHO/     msp and tls of admin and clients
     organisations/NAME/contracts/          TLS of the servers of its contracts
     nodes/NODE/msp  tls  data  log  pid    a peer or an orderer
+    nodes/contracts-NAME/log  pid          the server of an organisation's contracts
 
 Rules
 - Four organisations; three have the role ``metering`` and endorse measurements, the aggregator does not.
@@ -22,20 +23,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ledger.fabric.definitions import METERING, run_by
 from ledger.fabric.identities import Subject
 from ledger.fabric.profile import FILE, Identity, Orderer, Organisation, Peer, Profile
 
 HOST = "127.0.0.1"
 CHANNEL = "aigeco"
-METERING = "metering"
 MARK = ".aigeco-network"
 """File that says: this folder was made by us and may be purged."""
 
 PACKAGES = "packages"
-"""Folder for packages of contracts; nothing writes into it unasked."""
-
-MEASUREMENTS = "measurements"
-CONTRACTS = ("registry", MEASUREMENTS, "sharing", "exchanges", "origin")
+"""Folder for packages of contracts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ class Party:
     @property
     def contracts(self) -> tuple[str, ...]:
         """The contracts it may run."""
-        return tuple(name for name in CONTRACTS if name != MEASUREMENTS or METERING in self.roles)
+        return run_by(self.roles)
 
 
 def _client(*roles: str) -> tuple[Subject, ...]:
@@ -68,16 +66,25 @@ def _client(*roles: str) -> tuple[Subject, ...]:
 
 
 PARTIES = (
-    Party("community", (METERING,), _client("operator", "registrar", "settler", "member")),
-    Party("distributor", (METERING,), _client("operator", "registrar", "settler", "member")),
-    Party("auditor", (METERING,), _client("operator", "auditor")),
-    Party("aggregator", (), _client("operator", "member")),
+    Party(
+        "community",
+        ("manager", METERING),
+        _client("operator", "registrar", "installer", "ingestion", "settler", "eraser", "member"),
+    ),
+    Party("distributor", ("distributor", METERING), _client("operator", "registrar", "ingestion", "settler", "member")),
+    Party("auditor", ("auditor", METERING), _client("operator", "ingestion", "auditor", "issuer")),
+    Party("aggregator", ("aggregator",), _client("operator", "aggregator", "member")),
 )
 
 
 def peer_name(party: Party) -> str:
     """Name of its peer."""
     return f"peer-{party.name}"
+
+
+def contracts_name(party: Party) -> str:
+    """Name of the server of its contracts."""
+    return f"contracts-{party.name}"
 
 
 def orderer_name(party: Party) -> str:

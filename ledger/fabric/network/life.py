@@ -25,8 +25,8 @@ from pathlib import Path
 
 from ledger.fabric import profile as profiles
 from ledger.fabric.commands import CommandFailed, Commands, FabricProblem, WrongArgument, wait
-from ledger.fabric.network import make, settings
-from ledger.fabric.network.layout import MARK, PACKAGES, Layout
+from ledger.fabric.network import contracts, make, settings
+from ledger.fabric.network.layout import MARK, PACKAGES, PARTIES, Layout
 from ledger.fabric.network.processes import Service, stop
 from ledger.fabric.profile import Identity, Orderer, Peer, Profile
 
@@ -47,6 +47,7 @@ class Shown:
         pid: while it runs.
         height: blocks of the channel it has; None: it did not say.
         memory_kb: what it takes, its part of what is shared.
+        channel: whether it has the channel itself; the servers of contracts have not.
     """
 
     name: str
@@ -55,15 +56,21 @@ class Shown:
     pid: int | None
     height: int | None
     memory_kb: int | None
+    channel: bool = True
 
     @property
     def state(self) -> str:
         """``up``; ``silent``: it runs, and does not say that it has the channel; ``down``."""
-        return "down" if self.pid is None else "silent" if self.height is None else "up"
+        return "down" if self.pid is None else "silent" if self.channel and self.height is None else "up"
 
 
-def up(commands: Commands, folder: Path, small: bool, channel: str, tell: Callable[[str], None]) -> Profile:
-    """Make the network if there is none, start what does not run, join what has not joined.
+def up(
+    commands: Commands, folder: Path, small: bool, channel: str, tell: Callable[[str], None], bare: bool = False
+) -> Profile:
+    """Make the network if there is none, start what does not run, join what has not joined, deploy our contracts.
+
+    Args:
+        bare: without our contracts.
 
     Raises:
         FabricProblem: it did not come up.
@@ -79,6 +86,8 @@ def up(commands: Commands, folder: Path, small: bool, channel: str, tell: Callab
         _start(commands, layout, profile, tell)
         try:
             _join(commands, layout, profile, tell)
+            if not bare:
+                _serve(commands, layout, profile, tell)
         except BaseException:
             tell("it stays up as it is; aigeco-peer network up tries again")
             raise
@@ -125,6 +134,11 @@ def status(commands: Commands, folder: Path) -> list[Shown]:
         found = service(layout, node)
         height = _height(_said(asked[node.name])) if node.name in asked else None
         rows.append(Shown(node.name, node.organisation, node.address, found.pid(), height, found.memory_kb()))
+    for party in PARTIES:
+        found = contracts.service(layout, party)
+        if found.pid_file.exists():
+            words = f"{len(party.contracts)} contracts"
+            rows.append(Shown(found.name, party.id, words, found.pid(), None, found.memory_kb(), channel=False))
     return rows
 
 
@@ -156,8 +170,8 @@ def issue(folder: Path, organisation: str, name: str, attributes: Mapping[str, s
 
 
 def services(layout: Layout, profile: Profile) -> list[Service]:
-    """All processes of the network, orderers first."""
-    return [service(layout, node) for node in _nodes(profile)]
+    """All processes of the network, orderers first, the servers of contracts last."""
+    return [*(service(layout, node) for node in _nodes(profile)), *contracts.services(layout)]
 
 
 def service(layout: Layout, node: Peer | Orderer) -> Service:
@@ -208,13 +222,29 @@ def _start(commands: Commands, layout: Layout, profile: Profile, tell: Callable[
         raise
 
 
+def _serve(commands: Commands, layout: Layout, profile: Profile, tell: Callable[[str], None]) -> None:
+    """Our contracts: their servers run, and the channel has them."""
+    started = contracts.start(layout)
+    if started:
+        tell(f"starting {', '.join(contracts.service(layout, party).name for party in started)}")
+    until = time.monotonic() + _PATIENCE_S
+    for party in started:
+        addresses = profile.organisation(party.id).contracts
+        _wait_until(contracts.service(layout, party), [addresses[name] for name in party.contracts], until)
+    tell("putting the contracts on the channel")
+    contracts.deploy(commands, layout, profile)
+
+
 def _wait_for(layout: Layout, node: Peer | Orderer, until: float) -> None:
-    found = service(layout, node)
-    while not all(_listens(address) for address in _addresses(node)):
+    _wait_until(service(layout, node), _addresses(node), until)
+
+
+def _wait_until(found: Service, addresses: Sequence[str], until: float) -> None:
+    while not all(_listens(address) for address in addresses):
         if found.pid() is None:
             raise _failed(found, "ended while it started")
         if time.monotonic() > until:
-            raise _failed(found, f"does not listen on {node.address} after {_PATIENCE_S:g} s")
+            raise _failed(found, f"does not listen on {', '.join(addresses)} after {_PATIENCE_S:g} s")
         time.sleep(0.02)
 
 

@@ -56,7 +56,7 @@ def test_all_of_it_is_up_and_every_node_has_the_channel(fabric_network: Profile)
     shown = aigeco_peer(fabric_network.folder, "network", "status")
     assert all(name in shown.stdout for name in nodes)
     assert max(len(line) for line in shown.stdout.splitlines()[1:]) <= 80
-    again = aigeco_peer(fabric_network.folder, "network", "up")
+    again = aigeco_peer(fabric_network.folder, "network", "up", "--bare")
     assert (again.code, again.stderr) == (0, ""), "what is there is left alone"
     logs = aigeco_peer(fabric_network.folder, "network", "logs", "peer-auditor", "--lines", "5")
     assert len(logs.stdout.splitlines()) == 5
@@ -196,7 +196,7 @@ def test_a_small_network_goes_down_and_comes_up_again_with_its_ledger(
         os.kill(pid, signal.SIGKILL)
         code, nodes = status(folder)
         assert (code, nodes["peer-auditor"]["state"]) == (1, "down")
-        up = aigeco_peer(folder, "network", "up", "--small")
+        up = aigeco_peer(folder, "network", "up", "--small", "--bare")
         assert (up.code, up.stderr) == (0, "starting peer-auditor\n")
         assert status(folder)[1]["peer-auditor"]["height"] == before
 
@@ -206,20 +206,20 @@ def test_a_small_network_goes_down_and_comes_up_again_with_its_ledger(
 
         address = profile.peers[0].address.rpartition(":")
         with socket.create_server((address[0], int(address[2]))):
-            taken = aigeco_peer(folder, "network", "up")
+            taken = aigeco_peer(folder, "network", "up", "--bare")
         assert taken.code == 6
         assert f"peer-community cannot start: another process listens on {profile.peers[0].address}" in taken.stderr
 
         certificate = Layout(folder).node("peer-community") / "msp" / "signcerts" / "cert.pem"
         kept = certificate.rename(tmp_path / "kept.pem")
-        broken = aigeco_peer(folder, "network", "up")
+        broken = aigeco_peer(folder, "network", "up", "--bare")
         assert broken.code == 6
         assert "peer-community ended while it started; the end of its log:" in broken.stderr
         assert "try: aigeco-peer network logs peer-community" in broken.stderr
         assert {each.pid() for each in found.values()} == {None}, "what a failed start started is stopped"
         kept.rename(certificate)
 
-        up = aigeco_peer(folder, "network", "up")
+        up = aigeco_peer(folder, "network", "up", "--bare")
         assert up.code == 0, up.stderr
         code, nodes = status(folder)
         assert (code, {node["height"] for node in nodes.values()}) == (0, {before})

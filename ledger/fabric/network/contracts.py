@@ -1,0 +1,70 @@
+"""Our contracts on the network for trying: a server for each organisation, all deployed, the registry founded.
+
+Rules
+- What is there already stays: servers that run, definitions in force, a registry that is founded.
+- The registry names the organisations with the roles that the profile says; roots of gateways' certificates are for
+  whoever tries to add (contract ``registry``, ``SetAuthority``).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ledger.fabric import lifecycle
+from ledger.fabric.commands import Commands, FabricProblem
+from ledger.fabric.connection import open_gateway
+from ledger.fabric.errors import GatewayError, RefusedByContract
+from ledger.fabric.network.layout import PACKAGES, PARTIES, Layout, Party, contracts_name
+from ledger.fabric.network.processes import Service
+from ledger.fabric.once import commit_once
+from ledger.fabric.profile import Profile
+from ledger.fabric.serving import deployments
+from ledger.rules import registry
+from ledger.rules.record import pack
+from ledger.rules.world import Reason
+
+REGISTRAR = "registrar"
+"""The client that founds the registry."""
+
+
+def service(layout: Layout, party: Party) -> Service:
+    """The process that serves an organisation's contracts."""
+    return Service(contracts_name(party), layout.node(contracts_name(party)))
+
+
+def services(layout: Layout) -> list[Service]:
+    """All of them."""
+    return [service(layout, party) for party in PARTIES]
+
+
+def start(layout: Layout) -> list[Party]:
+    """Start the servers that do not run; whose they are."""
+    idle = [party for party in PARTIES if service(layout, party).pid() is None]
+    for party in idle:
+        found = service(layout, party)
+        found.folder.mkdir(parents=True, exist_ok=True)
+        arguments = ("contract", "serve", "--network", str(layout.folder), "--organisation", party.id)
+        found.start([sys.executable, "-P", "-m", "ledger.cli.main", *arguments], os.environ)
+    return idle
+
+
+def deploy(commands: Commands, layout: Layout, profile: Profile) -> None:
+    """Put the contracts on the channel, and found the registry.
+
+    Raises:
+        FabricProblem: a step was refused, or the peers do not endorse.
+    """
+    lifecycle.deploy(commands, profile, deployments(profile, layout.folder / PACKAGES))
+    manager = profile.with_role(registry.MANAGER)[0]
+    organisations = {each.id: list(each.roles) for each in profile.organisations}
+    arguments = pack({"organisations": organisations})
+    try:
+        with open_gateway(profile, manager.id, REGISTRAR) as gateway:
+            contract = gateway.network(profile.channel).contract(registry.NAME)
+            commit_once(lambda: contract.new_proposal("Found", arguments), lambda envelope: None)
+    except RefusedByContract as refused:
+        if refused.reason != Reason.EXISTS:
+            raise
+    except GatewayError as error:
+        raise FabricProblem(f"the registry could not be founded: {error}", "aigeco-peer network up, again") from error
