@@ -162,7 +162,7 @@ class Gateway:
         return messages.sign(self._key, message)
 
     def close(self) -> None:
-        """Ends the streams as well."""
+        """The end of every call that is under way. Close first what follows blocks or events."""
         self.channel.close()
 
     def __enter__(self) -> Self:
