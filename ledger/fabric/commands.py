@@ -54,7 +54,8 @@ class CommandFailed(FabricProblem):
 
     def __init__(self, what: str, said: str, *advice: str) -> None:
         self.said = said
-        super().__init__("\n".join([f"{what} failed; it said:", *last_lines(said)]), *advice)
+        # A usage that is shown after an error would push the error out.
+        super().__init__("\n".join([f"{what} failed; it said:", *last_lines(said.partition("\nUsage:\n")[0])]), *advice)
 
 
 @dataclass(frozen=True, slots=True)

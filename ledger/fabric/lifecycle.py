@@ -34,13 +34,7 @@ _Step = tuple[subprocess.Popen[str], Callable[[], None]]
 _INSTALLED = "chaincode already successfully installed"
 _APPROVED = re.compile(r"attempted to redefine .* sequence \(\d+\) for namespace \S+")
 # What the command says when it did not reach an orderer, or one that cannot order now.
-_ORDERER_AWAY = (
-    "failed to connect to orderer",
-    "failed to create deliver client for orderer",
-    "SERVICE_UNAVAILABLE",
-    "error getting broadcast client",
-    "failed to send transaction",
-)
+_ORDERER_AWAY = ("failed to retrieve broadcast client", "failed to send transaction", "SERVICE_UNAVAILABLE")
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ _SMART_BFT = {
     "LeaderHeartbeatTimeout": "10s",
     "LeaderHeartbeatCount": 10,
     "CollectTimeout": "1s",
+    # Who was away catches up when it starts, not when it notices: until then it counts as one that failed.
+    "SyncOnStart": True,
     "IncomingMessageBufferSize": 200,
     "RequestPoolSize": 10000,
 }

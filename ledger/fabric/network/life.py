@@ -209,7 +209,7 @@ def _start(commands: Commands, layout: Layout, profile: Profile, tell: Callable[
     try:
         for node in idle:
             if isinstance(node, Orderer):
-                command, environment = ["orderer"], settings.orderer_environment(layout, node)
+                command, environment = ["orderer"], settings.orderer_environment(layout, node, profile.consensus)
             else:
                 command, environment = ["peer", "node", "start"], settings.peer_environment(layout, node)
             program = str(commands.folder / command[0])

@@ -12,6 +12,7 @@ import random
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ledger.fabric import profile as profiles
@@ -50,22 +51,23 @@ def make(commands: Commands, folder: Path, small: bool, channel: str) -> Profile
     """
     check_folder(folder)
     layout = Layout(folder)
-    profile = profile_of(layout, small, channel, free_ports(count_ports(small)))
     # Paths in what is made are those of the final place; only configtxgen reads files before the folder has its name.
     made = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(made, ignore_errors=True)
     try:
-        made.mkdir(parents=True, mode=0o700)
-        _write(Layout(made), small)
-        (made / "network.toml").write_text(profiles.dump(profile))
-        (made / "configtx.yaml").write_text(configtx.text(Layout(made), profile))
-        commands.run(
-            "configtxgen",
-            *("-configPath", str(made), "-profile", configtx.PROFILE, "-channelID", channel),
-            *("-outputBlock", str(Layout(made).genesis)),
-        )
-        (made / "configtx.yaml").write_text(configtx.text(layout, profile))
-        made.rename(folder)
+        with held_ports(count_ports(small)) as ports:
+            profile = profile_of(layout, small, channel, iter(ports))
+            made.mkdir(parents=True, mode=0o700)
+            _write(Layout(made), small)
+            Layout(made).profile.write_text(profiles.dump(profile))
+            (made / "configtx.yaml").write_text(configtx.text(Layout(made), profile))
+            commands.run(
+                "configtxgen",
+                *("-configPath", str(made), "-profile", configtx.PROFILE, "-channelID", channel),
+                *("-outputBlock", str(Layout(made).genesis)),
+            )
+            (made / "configtx.yaml").write_text(configtx.text(layout, profile))
+            made.rename(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return profile
@@ -84,23 +86,28 @@ def check_folder(folder: Path) -> None:
         raise WrongArgument(words, "--network FOLDER with a plainer path")
 
 
-def free_ports(count: int) -> Iterator[int]:
-    """Ports that nobody listens on now, each once; FabricProblem when there are not enough."""
-    held: list[socket.socket] = []
-    try:
+@contextmanager
+def held_ports(count: int) -> Iterator[list[int]]:
+    """Ports that nobody has now, each once, and that nobody who asks here gets until the end.
+
+    Raises:
+        FabricProblem: there are not enough.
+    """
+    with ExitStack() as held:
+        ports: list[int] = []
         for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
-            probe = socket.socket()
-            held.append(probe)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                held.pop().close()
-            if len(held) == count:
-                return iter([each.getsockname()[1] for each in held])
-    finally:
-        for each in held:
-            each.close()
-    raise FabricProblem(f"{count} free ports were not found", "ss -ltn, which shows who listens")
+            with ExitStack() as probing:
+                probe = probing.enter_context(socket.socket())
+                try:
+                    probe.bind((HOST, port))
+                except OSError:
+                    continue
+                held.push(probing.pop_all())
+            ports.append(port)
+            if len(ports) == count:
+                yield ports
+                return
+        raise FabricProblem(f"{count} free ports were not found", "ss -ltn, which shows who listens")
 
 
 def issue(profile: Profile, organisation: str, name: str, attributes: Mapping[str, str]) -> Identity:

@@ -2,7 +2,8 @@
 
 Rules
 - Only what differs from Fabric's own ``core.yaml`` and ``orderer.yaml`` stands here, with its reason.
-- TLS with both sides' certificates on every connection: clients, peers, orderers, administration.
+- TLS with both sides' certificates on every connection: clients, peers, orderers, administration; but for clients of
+  BFT orderers, for the reason that stands there.
 """
 
 from __future__ import annotations
@@ -65,9 +66,13 @@ def peer_environment(layout: Layout, peer: Peer) -> dict[str, str]:
     }
 
 
-def orderer_environment(layout: Layout, orderer: Orderer) -> dict[str, str]:
+def orderer_environment(layout: Layout, orderer: Orderer, consensus: str) -> dict[str, str]:
     """Settings of an orderer."""
     node = layout.node(orderer.name)
+    # An orderer of Fabric 3.1.5 that was away fetches blocks from the others without the hash of its TLS certificate
+    # (createBFTDeliverer in orderer/consensus/smartbft sets none), is refused where client certificates are required,
+    # and never catches up. Orderers still know each other by their certificates, and all they take is signed.
+    mutual = "false" if consensus == "BFT" else "true"
     host, _, port = orderer.address.rpartition(":")
     return {
         "ORDERER_GENERAL_LISTENADDRESS": host,
@@ -76,7 +81,7 @@ def orderer_environment(layout: Layout, orderer: Orderer) -> dict[str, str]:
         "ORDERER_GENERAL_LOCALMSPDIR": str(node / "msp"),
         **_tls("ORDERER_GENERAL_TLS_", node / "tls"),
         "ORDERER_GENERAL_TLS_ROOTCAS": f"[{layout.tls_roots}]",
-        "ORDERER_GENERAL_TLS_CLIENTAUTHREQUIRED": "true",
+        "ORDERER_GENERAL_TLS_CLIENTAUTHREQUIRED": mutual,
         "ORDERER_GENERAL_TLS_CLIENTROOTCAS": f"[{layout.tls_roots}]",
         "ORDERER_GENERAL_CLUSTER_CLIENTCERTIFICATE": str(node / "tls" / "cert.pem"),
         "ORDERER_GENERAL_CLUSTER_CLIENTPRIVATEKEY": str(node / "tls" / "key.pem"),

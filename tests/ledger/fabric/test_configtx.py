@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 
 import pytest
 import yaml
 
-from ledger.fabric.commands import FabricProblem, WrongArgument
+from ledger.fabric.commands import WrongArgument
 from ledger.fabric.network import configtx, layout, make, settings
 from ledger.fabric.network.layout import Layout
 from ledger.fabric.profile import Orderer, Peer, Profile
@@ -51,19 +52,21 @@ def test_four_byzantine_orderers_of_four_organisations_or_one_with_raft() -> Non
     assert "OrdererEndpoints" not in small["Application"]["Organizations"][1]
 
 
-def told(node: Peer | Orderer) -> dict[str, str]:
+def told(node: Peer | Orderer, small: bool = False) -> dict[str, str]:
     if isinstance(node, Peer):
         return settings.peer_environment(LAYOUT, node)
-    return settings.orderer_environment(LAYOUT, node)
+    return settings.orderer_environment(LAYOUT, node, profile(small).consensus)
 
 
-def test_every_connection_is_tls_with_both_sides_certificates() -> None:
-    made = profile(False)
+@pytest.mark.parametrize("small", [False, True])
+def test_every_connection_is_tls_with_both_sides_certificates_but_for_clients_of_bft_orderers(small: bool) -> None:
+    made = profile(small)
     for node in (*made.peers, *made.orderers):
-        environment = told(node)
+        environment = told(node, small)
         switches = {name: value for name, value in environment.items() if re.search("TLS_(ENABLED|CLIENTAUTH)", name)}
         assert len(switches) == (2 if isinstance(node, Peer) else 4)
-        assert set(switches.values()) == {"true"}
+        off = {"ORDERER_GENERAL_TLS_CLIENTAUTHREQUIRED"} if isinstance(node, Orderer) and not small else set()
+        assert {name for name, value in switches.items() if value != "true"} == off
 
 
 def test_nobody_listens_to_other_machines_and_ports_are_each_given_once() -> None:
@@ -84,12 +87,14 @@ def test_gossip_is_as_quick_as_endorsement_across_organisations_needs() -> None:
     assert environment["CORE_PEER_GOSSIP_PVTDATA_PULLRETRYTHRESHOLD"] == "2s"
 
 
-def test_free_ports_are_free_and_different() -> None:
-    ports = list(make.free_ports(40))
-    assert len(set(ports)) == 40
-    assert all(20000 <= port < 32000 for port in ports)
-    with pytest.raises(FabricProblem, match="free ports were not found"):
-        make.free_ports(12_001)
+def test_ports_are_free_different_and_held() -> None:
+    with make.held_ports(40) as ports:
+        assert len(set(ports)) == 40
+        assert all(20000 <= port < 32000 for port in ports)
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", ports[0]))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", ports[0]))
 
 
 def test_a_folder_that_cannot_be_one_of_a_network_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from ledger.fabric.identities import Authority, Issued, Subject
 from ledger.fabric.lifecycle import Definition, any_of
 from ledger.fabric.network.layout import PARTIES, Layout
 from ledger.fabric.network.life import services
+from ledger.fabric.network.processes import Service
 from ledger.fabric.profile import Profile
 from ledger.fabric.stub import Stub
-from tests.fabricnet import ready, running, served
+from tests.fabricnet import PATIENCE_S, ready, running, served
 from tests.ledger.fabric import endorser
 from tests.ledger.peers import Done
 
@@ -177,6 +179,21 @@ def test_a_contract_of_ours_is_served_over_mutual_tls_and_commits(
         read = auditor.network(fabric_network.channel).contract("kept")
         ready(lambda: read.evaluate("Get"))
         assert contract.evaluate("Get") == b"value"
+
+
+def test_an_orderer_that_was_away_catches_up(fabric_network: Profile) -> None:
+    away = Service("orderer-aggregator", Layout(fabric_network.folder).node("orderer-aggregator"))
+    pid = away.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    asked = ("contract", "approve", "away", "--organisation", "AuditorMSP")
+    approved = aigeco_peer(fabric_network.folder, *asked)
+    assert (approved.code, approved.stderr) == (0, ""), "three of four are enough"
+    highest = max(node["height"] or 0 for node in status(fabric_network.folder)[1].values())
+    assert aigeco_peer(fabric_network.folder, "network", "up").stderr == "starting orderer-aggregator\n"
+    until = time.monotonic() + PATIENCE_S
+    while (height := status(fabric_network.folder)[1][away.name]["height"] or 0) < highest:
+        assert time.monotonic() < until, f"{height} of {highest} blocks"
 
 
 def test_a_small_network_goes_down_and_comes_up_again_with_its_ledger(
