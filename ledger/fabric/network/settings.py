@@ -87,6 +87,8 @@ def orderer_environment(layout: Layout, orderer: Orderer, consensus: str) -> dic
         "ORDERER_GENERAL_CLUSTER_CLIENTPRIVATEKEY": str(node / "tls" / "key.pem"),
         # Fabric's 2 minutes between attempts leave an orderer that was away without the others for as long.
         "ORDERER_GENERAL_BACKOFF_MAXDELAY": "1s",
+        # BFT orderers that all start at once wait for one another this long before they begin; Fabric's is 5 s.
+        "ORDERER_GENERAL_CLUSTER_REPLICATIONPULLTIMEOUT": "2s",
         "ORDERER_ADMIN_LISTENADDRESS": orderer.admin or f"{HOST}:0",
         **_tls("ORDERER_ADMIN_TLS_", node / "tls"),
         "ORDERER_ADMIN_TLS_CLIENTAUTHREQUIRED": "true",
