@@ -3,6 +3,7 @@
 Rules
 - Changes nothing, and opens no port beside the running gateway.
 - The most important first; what is well takes a line for each area, and one for all where something is not well.
+- On a screen that is too small for all of it, how long answers take is left out, never what is not well.
 - Nothing is wider than 80 columns, with and without a terminal.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import textwrap
 import time
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from edge.doctor.finding import Case, Finding
 
 _COLUMNS = 80
-_COLOURS = {"wrong": "\x1b[1;31m", "warning": "\x1b[33m", "ok": "\x1b[32m"}
+_COLOURS = {"wrong": "\x1b[1;31m", "warning": "\x1b[33m", "unknown": "\x1b[36m", "ok": "\x1b[32m"}
 _COUNTS = (
     "requests",
     "answers",
@@ -66,10 +68,11 @@ def command(config_path: Path | None, probe: bool, everything: bool, as_json: bo
     findings = examine.examine(examine.checks_of(case, probe), progress=progress.percent("looking"))
     took_s = time.monotonic() - began_s
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    rows = shutil.get_terminal_size().lines if sys.stdout.isatty() else None
     if as_json:
         print(json.dumps(shape(case, findings, took_s)))
     else:
-        print("\n".join(lines(case, findings, took_s, coloured, everything)))
+        print("\n".join(lines(case, findings, took_s, coloured, everything, rows)))
     return Exit.DOES_NOT_HOLD if any(each.state == "wrong" for each in findings) else Exit.OK
 
 
@@ -96,29 +99,49 @@ def shape(case: Case, findings: Sequence[Finding], took_s: float) -> dict[str, A
 
 
 def lines(
-    case: Case, findings: Sequence[Finding], took_s: float, coloured: bool, everything: bool = False
+    case: Case,
+    findings: Sequence[Finding],
+    took_s: float,
+    coloured: bool,
+    everything: bool = False,
+    rows: int | None = None,
 ) -> Iterator[str]:
-    """What a person reads; with ``everything`` also what is well, one by one."""
-    count = {state: sum(each.state == state for each in findings) for state in ("wrong", "warning")}
-    running = "running" if case.running else "not running"
-    told = (
-        f"{count['wrong']} wrong, {table.some(count['warning'], 'warning')}" if any(count.values()) else "all is well"
-    )
-    yield f"gateway {case.config.gateway}, {running}: {told} ({took_s:.1f} s)"
-    for state in ("wrong", "warning"):
-        if count[state]:
-            yield ""
-            bad = [each for each in findings if each.state == state]
-            shown = bad if everything else _together(bad)
-            yield from (line for each in shown for line in _finding(each, coloured))
+    """What a person reads; with ``everything`` also what is well, one by one; ``rows``: of the screen, if any."""
+    head = f"gateway {case.config.gateway}, {'running' if case.running else 'not running'}: {_in_all(findings)}"
+    shown = [f"{head} ({took_s:.1f} s)", *_body(findings, coloured, everything)]
+    meters = _counted(case)
+    answers = ["", *histogram(meters, by_line=not everything)] if meters else []
+    if everything or rows is None or len(shown) + len(answers) < rows:
+        yield from [*shown, *answers]
+        return
+    yield from shown
+    if len(shown) + 1 >= rows:
+        yield from ("", f"{head}; the worst is at the top")
+    elif answers:
+        yield "how long answers take: --all"
+
+
+def _in_all(findings: Sequence[Finding]) -> str:
+    """What it comes to."""
+    count = {state: sum(each.state == state for each in findings) for state in ("wrong", "warning", "unknown")}
+    if count["wrong"] or count["warning"]:
+        return f"{count['wrong']} wrong, {table.some(count['warning'], 'warning')}"
+    return f"nothing is wrong, {count['unknown']} not looked at" if count["unknown"] else "all is well"
+
+
+def _body(findings: Sequence[Finding], coloured: bool, everything: bool) -> Iterator[str]:
+    """The findings, the worst first."""
     good = [each for each in findings if each.state == "ok"]
+    for state in ("wrong", "warning", "unknown"):
+        found = [each for each in findings if each.state == state]
+        if found:
+            yield ""
+            shown = found if everything else _together(found)
+            yield from (line for each in shown for line in _finding(each, coloured))
     if good:
         yield ""
-        well_shown = good if everything else _in_short(good, any(count.values()))
+        well_shown = good if everything else _in_short(good, len(good) < len(findings))
         yield from (line for each in well_shown for line in _finding(each, coloured))
-    if meters := _counted(case):
-        yield ""
-        yield from histogram(meters, by_line=not everything)
 
 
 def _together(bad: Sequence[Finding]) -> Iterator[Finding]:

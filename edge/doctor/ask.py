@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from drivers import bus as buses
 from drivers.bus import MeterConfig
+from drivers.line import SerialEndpoint
 from drivers.modbus import ModbusError, Wire
 from edge.config import Bus, Meter
-from edge.doctor.finding import TECHNICIAN, Finding, State, advice_of, well
+from edge.doctor.finding import TECHNICIAN, Finding, State, advice_of, unknown, well
 from edge.doctor.meters import advice_on
 
 AREA = "meters"
@@ -21,6 +23,9 @@ _CONNECT_S = 3.0
 
 def check(bus: Bus) -> Iterator[Finding]:
     """The meters of one line."""
+    if isinstance(bus.endpoint, SerialEndpoint) and not Path(bus.endpoint.path).exists():
+        yield unknown(AREA, bus.name, "the port is not there")
+        return
     wire = Wire(bus.endpoint)
     meters = [MeterConfig(meter.name, meter.map, meter.unit, meter.overrides) for meter in bus.meters]
     line = buses.Bus(bus.endpoint, meters, wire=wire)

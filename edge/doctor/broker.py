@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edge.config import Mqtt
-from edge.doctor.finding import BROKER, OPERATOR, Case, Finding, State, advice_of, advised, lasts, unseen, well
+from edge.doctor.finding import BROKER, OPERATOR, Case, Finding, State, advice_of, advised, lasts, unknown, unseen, well
 from uplink.endpoint import Endpoint, tls_context, unreachable
 from uplink.errors import BrokerMistaken, BrokerUntrusted, IdentityUnusable, NotAdmitted, Unreachable
 
@@ -33,7 +33,7 @@ def check(case: Case) -> Iterator[Finding]:
     """The way to the broker."""
     mqtt = case.config.mqtt
     if mqtt is None:
-        yield well(AREA, "", "nothing is sent: there is no [mqtt]")
+        yield unknown(AREA, "", "there is no [mqtt], so nothing is sent")
         return
     for alarm in case.alarms("broker"):
         yield advised(AREA, State.WRONG, "", f"the gateway says: {alarm.words}", BROKER, "the broker's log")

@@ -3,6 +3,7 @@
 Rules
 - A finding says where, what with its value, whose move it is, and what to try; one that is well has only words.
 - ``wrong``: measurements are lost, or will be if nobody moves. ``warning``: they may be.
+- What could not be looked at is ``unknown``, never ``ok``; its words say why.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class State(StrEnum):
 
     WRONG = "wrong"
     WARNING = "warning"
+    UNKNOWN = "unknown"
     OK = "ok"
 
 
@@ -47,8 +49,8 @@ class Finding:
         state: how it is.
         place: which one; empty when there is only one.
         words: what is the case, with its value.
-        move: whose move it is; empty when it is well.
-        advice: what to try; empty when it is well.
+        move: whose move it is; empty when it is well or unknown.
+        advice: what to try; empty when it is well or unknown.
     """
 
     area: str
@@ -113,6 +115,11 @@ def advice_of(error: Exception, otherwise: str) -> str:
 def unseen(area: str, place: str, words: str) -> Finding:
     """What another user's doctor has to look at."""
     return Finding(area, State.WARNING, place, words, OPERATOR, "sudo aigeco doctor: only this user may not look at it")
+
+
+def unknown(area: str, place: str, why: str) -> Finding:
+    """It was not looked at, and why."""
+    return Finding(area, State.UNKNOWN, place, f"not looked at: {why}")
 
 
 def well(area: str, place: str, words: str) -> Finding:

@@ -4,7 +4,8 @@ but for the store, which is read beside the agent.
 Rules
 - How a meter is, is the agent's word; a doctor that asked by itself would disturb the line.
 - Too few requests say nothing about a line.
-- A meter that does not answer at all is the meter's finding, not the line's.
+- A meter that does not answer at all is the meter's finding, not the line quality's; when none of a line's does, it is
+  one finding, the line's.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from drivers.line import SerialEndpoint
 from drivers.meter import LATENCY_BOUNDS_MS
 from drivers.reading import Status
 from edge import status
-from edge.config import Meter
+from edge.config import Bus, Meter
 from edge.database import SpoolProblem
-from edge.doctor.finding import MAKER, OPERATOR, TECHNICIAN, Case, Finding, State, age, well
+from edge.doctor.finding import MAKER, OPERATOR, TECHNICIAN, Case, Finding, State, age, unknown, well
 from edge.spool_read import SpoolReader
 
 AREA, LINE = "meters", "line quality"
@@ -53,6 +55,9 @@ def check(case: Case) -> Iterator[Finding]:
     told = {meter["name"]: meter for meter in case.told.get("meters", ())}
     cadence = case.told.get("spool", {}).get("cadence", "normal")
     for bus in case.config.buses:
+        if len(bus.meters) > 1 and all(_silent(told.get(meter.name, {})) for meter in bus.meters):
+            yield _silent_line(bus)
+            continue
         for meter in bus.meters:
             slowest_ms = meter.period_ms if cadence == "normal" else case.config.settlement_period_ms
             yield judge(meter, told.get(meter.name, {}), max(meter.period_ms, slowest_ms), case)
@@ -61,10 +66,28 @@ def check(case: Case) -> Iterator[Finding]:
 def check_lines(case: Case) -> Iterator[Finding]:
     """The quality of the line to each meter."""
     if not case.running:
-        yield well(LINE, "", "is counted while the gateway runs")
+        yield unknown(LINE, "", "counted only while the gateway runs")
         return
     for meter in case.told.get("meters", ()):
         yield from judge_line(meter)
+
+
+def _silent(told: Mapping[str, Any]) -> bool:
+    return told.get("slot_ms") is not None and told.get("status") == Status.TIMEOUT
+
+
+def _silent_line(bus: Bus) -> Finding:
+    """A line on which nobody answers: what all of its meters share is looked for first."""
+    names = ", ".join(meter.name for meter in bus.meters)
+    place, how = str(bus.endpoint), f"--tcp {bus.endpoint}"
+    shared = "the converter's other side: A and B, its baud rate and parity"
+    if isinstance(bus.endpoint, SerialEndpoint):
+        line = bus.endpoint
+        place, how = f"{line.path} at {line.baud} 8{line.parity}{line.stopbits}", f"--serial {line.path}"
+        shared = "A and B of its wiring, the line's baud rate and parity, the meters' power"
+    words = f"none of its {len(bus.meters)} meters answers on {place}: {names}"
+    advice = f"{shared}; with the gateway stopped, aigeco scan {how} finds what answers"
+    return Finding(AREA, State.WRONG, bus.name, words, TECHNICIAN, advice)
 
 
 def judge(meter: Meter, told: Mapping[str, Any], period_ms: int, case: Case) -> Finding:
@@ -110,7 +133,7 @@ def judge_line(told: Mapping[str, Any]) -> Iterator[Finding]:
     if not answers:
         return
     if requests < _ENOUGH:
-        yield well(LINE, name, f"{_some(requests)}: too few to say")
+        yield Finding(LINE, State.UNKNOWN, name, f"{_some(requests)}: too few to say")
         return
     found = [finding for finding in _shares(told, name, requests) if finding is not None]
     yield from found
@@ -179,7 +202,10 @@ def _some(requests: int) -> str:
 
 
 def _stored(case: Case) -> Iterator[Finding]:
-    """The last stored slots: how the meters were when the gateway stopped."""
+    """The last stored slots: how the meters were when the gateway stopped, which is not how they are."""
+    if not case.config.spool.exists():
+        yield unknown(AREA, "", "there is no store yet; --probe asks them once")
+        return
     try:
         reader = SpoolReader.read(case.config.spool)
     except SpoolProblem as problem:
@@ -197,4 +223,4 @@ def _stored(case: Case) -> Iterator[Finding]:
                 continue
             how = "good" if claims.status is None else f"without values (status {claims.status})"
             words = f"last slot {age(case.age_s(claims.slot_ms))} ago, {how}, before the gateway stopped"
-            yield well(AREA, sub, words)
+            yield Finding(AREA, State.UNKNOWN, sub, words)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.line import SerialEndpoint
-from edge.doctor.finding import OPERATOR, TECHNICIAN, Case, Finding, State, well
+from drivers.reading import Status
+from edge.config import Bus
+from edge.doctor.finding import OPERATOR, TECHNICIAN, Case, Finding, State, unknown, well
 from edge.environment import check_environment, judge_name, stable_name
 
 AREA = "ports"
@@ -42,10 +44,19 @@ def check(case: Case) -> Iterator[Finding]:
     for number, bus in enumerate(case.config.buses):
         if isinstance(bus.endpoint, SerialEndpoint):
             yield judge(look(bus.endpoint.path, troubles.get(f"bus[{number}].serial", ("", ""))), agent_pid(case))
-        elif case.running:
-            yield well(AREA, str(bus.endpoint), "is the gateway's: not opened beside it; see its meters")
+        elif not case.running:
+            yield unknown(AREA, str(bus.endpoint), "--probe opens it and asks its meters once")
+        elif _connected(case, bus):
+            yield well(AREA, str(bus.endpoint), "open in the gateway")
         else:
-            yield well(AREA, str(bus.endpoint), "not opened; --probe asks its meters once")
+            yield unknown(AREA, str(bus.endpoint), "not opened beside the gateway; see its meters")
+
+
+def _connected(case: Case, bus: Bus) -> bool:
+    """Whether the running agent has reached any meter over this line in its last slot."""
+    told = {meter["name"]: meter for meter in case.told.get("meters", ())}
+    seen = [told.get(meter.name, {}) for meter in bus.meters]
+    return any(each.get("slot_ms") is not None and each.get("status") != Status.DISCONNECTED for each in seen)
 
 
 def agent_pid(case: Case) -> int | None:

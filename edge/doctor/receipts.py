@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edge.database import SpoolProblem
-from edge.doctor.finding import OPERATOR, ORGANISATION, Case, Finding, State, advised, age, well
+from edge.doctor.finding import OPERATOR, ORGANISATION, Case, Finding, State, advised, age, unknown, well
 from edge.spool_read import SpoolReader
 from edge.state import Alarm
 from signer import receipt
@@ -41,6 +41,10 @@ class Seen:
 def check(case: Case) -> Iterator[Finding]:
     """All organisations of the configuration."""
     alarms = case.alarms("ledger", "receipts")
+    if not case.config.spool.exists():
+        yield from judge_alarms(alarms)
+        yield unknown(AREA, "", "there is no store yet")
+        return
     try:
         reader = SpoolReader.read(case.config.spool)
         try:

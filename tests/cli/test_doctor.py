@@ -57,10 +57,49 @@ def test_a_gateway_that_does_not_run(aigeco: Aigeco, site: Any, evidence: Any) -
     # A path that is wider stands on a line of its own, whole, to be copied.
     assert all(len(line) <= 80 or " " not in line.strip() for line in shown.out.splitlines()), shown.out
     assert "\x1b" not in shown.out
-    assert rest[-2].startswith("ok      ")
-    assert "--all shows them" in " ".join(rest[-2:])
+    at = next(number for number, line in enumerate(rest) if line.startswith("ok      "))
+    assert "--all shows them" in " ".join(rest[at:])
+    assert "line quality" not in " ".join(rest[at:]), "nobody looked"
+    unknown = [line for line in rest if line.startswith("unknown ")]
+    assert "unknown line quality: not looked at: counted only while the gateway runs" in unknown
     every = aigeco("doctor", "--all", "--config", site.config).out.splitlines()
-    assert any(line.startswith("ok      meters: house: last slot ") for line in every)
+    assert any(line.startswith("unknown meters: house: last slot ") for line in every)
+
+
+def test_only_what_was_looked_at_is_well(site: Any) -> None:
+    from edge import config
+
+    case = Case(config.load(site.config), {}, True, 0)
+    found = [Finding("disk", State.OK, "", "yes"), Finding("broker", State.UNKNOWN, "", "not looked at")]
+    shown = list(doctor.lines(case, found, 1.0, False))
+    assert shown[0] == "gateway home-1, running: nothing is wrong, 1 not looked at (1.0 s)"
+    assert "unknown broker: not looked at" in shown
+    assert shown[-1] == "ok      disk; --all shows them"
+
+
+def test_on_a_small_screen_the_worst_stays_in_sight(site: Any) -> None:
+    from edge import config
+
+    meter = {
+        "name": "a",
+        "bus": "cellar",
+        "requests": 9,
+        "timeouts": 0,
+        "checksum_errors": 0,
+        "latencies": [9] + [0] * 7,
+    }
+    case = Case(config.load(site.config), {"meters": [meter]}, True, 0)
+    found = [Finding("meters", State.WRONG, name, f"trouble {name}", "somebody", "this") for name in "abcdef"]
+    whole = list(doctor.lines(case, found, 1.0, False))
+    assert len(whole) == 24
+    assert list(doctor.lines(case, found, 1.0, False, rows=25)) == whole
+    short = list(doctor.lines(case, found, 1.0, False, rows=24))
+    assert len(short) < 24, "the prompt needs a line"
+    assert short[-1] == "how long answers take: --all"
+    assert short[:-1] == whole[: len(short) - 1]
+    tiny = list(doctor.lines(case, found, 1.0, False, rows=12))
+    assert tiny[-1] == "gateway home-1, running: 6 wrong, 0 warnings; the worst is at the top"
+    assert tiny[:-2] == short[:-1], "what is said of the bad is never left out"
 
 
 def test_json(aigeco: Aigeco, evidence: Any, runs: Any) -> None:

@@ -48,7 +48,7 @@ def alarm(kind: str, words: str, about: str = "") -> dict[str, Any]:
 
 def the_bad(found: Iterable[Finding]) -> Finding:
     """The one that is not well; its advice and move are given."""
-    (bad,) = [each for each in found if each.state != State.OK]
+    (bad,) = [each for each in found if each.state not in (State.OK, State.UNKNOWN)]
     assert bad.move
     assert bad.advice
     return bad
@@ -59,6 +59,13 @@ def all_well(found: Iterable[Finding]) -> list[Finding]:
     assert seen
     assert all((each.state, each.move, each.advice) == (State.OK, "", "") for each in seen), seen
     return seen
+
+
+def the_unknown(found: Iterable[Finding]) -> Finding:
+    """The only one, and nobody says how it is."""
+    (only,) = found
+    assert (only.state, only.move, only.advice) == (State.UNKNOWN, "", "")
+    return only
 
 
 @pytest.fixture
@@ -119,10 +126,11 @@ class TestPorts:
             assert ports.judge(ports.look(path, ("", "")), None).words == "is there and may be used"
 
     def test_a_network_line_is_never_opened(self, settings: Config) -> None:
-        (running,) = all_well(ports.check(case(settings)))
-        assert "not opened beside it" in running.words
-        (stopped,) = all_well(ports.check(case(settings, False)))
-        assert "--probe" in stopped.words
+        (running,) = all_well(ports.check(case(settings, meters=[GOOD])))
+        assert running.words == "open in the gateway"
+        away = [GOOD | {"status": Status.DISCONNECTED}]
+        assert "not opened beside the gateway" in the_unknown(ports.check(case(settings, meters=away))).words
+        assert "--probe" in the_unknown(ports.check(case(settings, False))).words
 
 
 # ---- meters and lines
@@ -197,15 +205,33 @@ class TestMeters:
         (found,) = all_well(meters.check_lines(case(settings, meters=[GOOD | COUNTED])))
         assert found.words == "1,000 requests, 0 without values; half within 20 ms, 99 % within 50 ms"
         few = GOOD | COUNTED | {"requests": 4, "answers": 1, "timeouts": 3}
-        (found,) = all_well(meters.check_lines(case(settings, meters=[few])))
-        assert found.words == "4 requests: too few to say"
+        assert the_unknown(meters.check_lines(case(settings, meters=[few]))).words == "4 requests: too few to say"
 
     def test_a_silent_meter_is_not_the_lines_fault(self, settings: Config) -> None:
         silent = GOOD | {"answers": 0, "timeouts": 1000, "latencies": [0] * 8}
         assert list(meters.check_lines(case(settings, meters=[silent]))) == []
 
-    def test_without_the_gateway_a_store_that_is_not_there_is_said(self, settings: Config) -> None:
-        assert "there is no spool" in the_bad(meters.check(case(settings, False))).words
+    def test_a_line_on_which_nobody_answers_is_said_once(self, tmp_path: Path) -> None:
+        make_folder(tmp_path)
+        bus = '[[bus]]\nname = "cellar"\nserial = "/dev/ttyS0"\nbaud = 9600\n' + "".join(
+            f'[[bus.meter]]\nname = "{name}"\nmodel = "{SERIAL}"\nunit = {unit}\n' for unit, name in enumerate("abc", 1)
+        )
+        settings = write_config(tmp_path, bus)
+        silent = [GOOD | {"name": name, "status": Status.TIMEOUT, "trouble": "no answer"} for name in "abc"]
+        bad = the_bad(meters.check(case(settings, meters=silent)))
+        assert (bad.state, bad.place, bad.move) == (State.WRONG, "cellar", TECHNICIAN)
+        assert bad.words == "none of its 3 meters answers on /dev/ttyS0 at 9600 8N1: a, b, c"
+        assert "baud rate and parity" in bad.advice
+        assert "aigeco scan --serial /dev/ttyS0" in bad.advice
+        two = [*silent[:2], GOOD | {"name": "c"}]
+        found = [each for each in meters.check(case(settings, meters=two)) if each.state == State.WRONG]
+        assert [each.place for each in found] == ["a", "b"], "the line carries one of them"
+
+    def test_what_nobody_looked_at_is_not_well(self, settings: Config) -> None:
+        assert "no store yet" in the_unknown(meters.check(case(settings, False))).words
+        assert "while the gateway runs" in the_unknown(meters.check_lines(case(settings, False))).words
+        assert "no store yet" in the_unknown(receipts.check(case(settings, False))).words
+        assert "there is no [mqtt]" in the_unknown(brokers.check(case(settings))).words
 
 
 class TestProbe:
@@ -227,7 +253,7 @@ class TestProbe:
         assert (bad.area, bad.state, bad.move) == ("ports", State.WRONG, TECHNICIAN)
         assert "Connection refused" in bad.words
         serial = dataclasses.replace(settings.buses[0], endpoint=SerialEndpoint("/dev/ttyNONE"))
-        assert "No such file" in the_bad(ask.check(serial)).words
+        assert "the port is not there" in the_unknown(ask.check(serial)).words, "what is wrong with it is the ports'"
 
 
 # ---- clock
@@ -412,7 +438,7 @@ def test_how_long_a_certificate_lasts() -> None:
 
 class TestBroker:
     def test_nothing_is_sent(self, settings: Config) -> None:
-        assert all_well(brokers.check(case(settings)))[0].words == "nothing is sent: there is no [mqtt]"
+        assert the_unknown(brokers.check(case(settings))).words.endswith("there is no [mqtt], so nothing is sent")
 
     def test_a_broker_that_is_well_and_its_client_stays_connected(self, broker: Broker) -> None:
         listens, lasting = all_well(look(broker.gateway("alpha")))
@@ -679,7 +705,7 @@ def test_beside_a_real_gateway_nothing_is_wrong_and_nothing_disturbed(tmp_path: 
     ended = service.case_of(settings, now_ms())
     assert not ended.running
     assert "it was ended" in the_bad(service.check(ended)).words
-    assert "before the gateway stopped" in all_well(meters.check(ended))[0].words
+    assert "before the gateway stopped" in the_unknown(meters.check(ended)).words
 
 
 def connections_to(port: int) -> int:
