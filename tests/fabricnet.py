@@ -76,16 +76,14 @@ def served(
     """A contract on the channel, with a server for each organisation (all of them, or those named) in this process."""
     from ledger.fabric import lifecycle
     from ledger.fabric.connection import server_tls
-    from ledger.fabric.network.make import held_ports
+    from ledger.fabric.network.make import free_ports
     from ledger.fabric.package import Server, package, package_id
     from ledger.fabric.shim import Server as Shim
 
     acting = [each for each in profile.organisations if not organisations or each.id in organisations]
     packages: dict[str, Path] = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        with held_ports(len(acting)) as ports:
-            pass
-        for organisation, port in zip(acting, ports, strict=True):
+        for organisation, port in zip(acting, free_ports(len(acting)), strict=True):
             address = f"127.0.0.1:{port}"
             content = package(definition.name, Server(address, organisation.tls_ca.read_text(), True))
             packages[organisation.id] = Path(folder) / f"{organisation.id}.tar.gz"

@@ -110,6 +110,12 @@ def held_ports(count: int) -> Iterator[list[int]]:
         raise FabricProblem(f"{count} free ports were not found", "ss -ltn, which shows who listens")
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody has now; FabricProblem when there are not enough."""
+    with held_ports(count) as ports:
+        return ports
+
+
 def issue(profile: Profile, organisation: str, name: str, attributes: Mapping[str, str]) -> Identity:
     """Make a client of an organisation of a network for trying, and write it into the profile.
 
