@@ -16,8 +16,14 @@ from typing import TypeVar
 from drivers.table import Table, closest
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,40}")
+NAME = "a name has 1 to 40 letters, digits and hyphens"
 _Seen = TypeVar("_Seen", bound=Hashable)
 _ADDRESS = re.compile(r"(\[[0-9A-Za-z:.%]+\]|[^\s:\[\]/]+)(?::([0-9]{1,5}))?")
+
+
+def like(name: str) -> str:
+    """The name itself where it can be one, else one like it."""
+    return name if _NAME.fullmatch(name) else re.sub(r"[^A-Za-z0-9-]+", "-", name)[:40].strip("-") or "meter-1"
 
 
 class Section(Table):
@@ -58,8 +64,7 @@ class Section(Table):
     def checked_name(self, key: str, name: str) -> str:
         """The name itself, after a problem when it is none."""
         if name and not _NAME.fullmatch(name):
-            better = re.sub(r"[^A-Za-z0-9-]+", "-", name).strip("-")[:40] or "meter-1"
-            self.wrong(key, name, "a name has 1 to 40 letters, digits and hyphens", f'"{better}"')
+            self.wrong(key, name, NAME, f'"{like(name)}"')
         return name
 
     def path(self, key: str, base: Path) -> Path | None:

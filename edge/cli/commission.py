@@ -9,12 +9,13 @@ Rules
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from edge.cli import completion, newmeter, visiting, where
+from edge.cli import completion, newmeter, questions, table, visiting, where
 from edge.cli import line as lines
 from edge.cli.exits import Exit, Refused
 from edge.cli.line import Line
@@ -61,7 +62,7 @@ def command(
     the meter said first. Asks for what is not given. Without METER it looks for one that the configuration does not
     have yet.
     """
-    from edge import visit
+    from edge import config, visit
     from edge.requests import Commission
 
     quiet = yes or as_json
@@ -75,38 +76,41 @@ def command(
     digest = visiting.digest_of(photo)
     path = where.find(config_path)
     wish = newmeter.Wish(meter, Line(tcp, serial, baud, parity, stopbits, framing, unit), model, role)
+    gateway = visiting.gateway_of(config.load(path))  # before anything is written
     found, name, new = _configured(path, wish, quiet)
     bus, which = visiting.meter_of(found, name)
     _check_role(which, role)
-    gateway = visiting.gateway_of(found)
-    with visiting.asking(), visiting.site_of(found) as site:
-        seen = visit.look(found, bus, which)
-        judged, better = visiting.judge(seen)
-        wrong = any(row.wrong for rows in judged.values() for row in rows)
-        if not as_json:
-            number = f", serial number {seen.serial}" if seen.serial else ""
-            print(f"{which.map.manufacturer} {which.map.model}, unit {which.unit} on {bus.name}{number}")
-            visiting.show(judged, better)
-        shape: dict[str, object] = {
-            "meter": which.name,
-            "serial": seen.serial,
-            "points": visiting.entries(judged),
-            "plausible": not wrong,
-            "candidates": _entries(better),
-            "photo_sha256": digest.hex() if digest else None,
-            "statements": [],
-        }
-        if wrong and not anyway:
-            _insist(which, quiet, shape if as_json else None)
-        if not quiet and not new:
-            _check_role(which, click.prompt("role", type=click.Choice(newmeter.ROLES), default=which.role.name.lower()))
-        technician = technician or visiting.ask("technician")
-        place = place or visiting.ask("place (a pseudonym)")
-        if not quiet:
-            click.confirm(f"sign that {technician} puts {which.name} into service at {place}?", abort=True)
+    there = f"{name} is in {path}; " if new else ""
+    left = questions.leaving(f"nothing was signed; {there}aigeco commission {name} begins again")
+    with visiting.site_of(found) as site:
+        with left:
+            seen = visiting.look(found, bus, which)
+            judged, better = visiting.judge(seen)
+            wrong = any(row.wrong for rows in judged.values() for row in rows)
+            if not as_json:
+                number = f", serial number {seen.serial}" if seen.serial else ""
+                words = f"{which.map.manufacturer} {which.map.model}, unit {which.unit} on {bus.name}{number}"
+                print(table.fit(words, sys.stdout))
+                visiting.show(judged, better)
+            shape: dict[str, object] = {
+                "meter": which.name,
+                "serial": seen.serial,
+                "points": visiting.entries(judged),
+                "plausible": not wrong,
+                "candidates": _entries(better),
+                "photo_sha256": digest.hex() if digest else None,
+                "statements": [],
+            }
+            if wrong and not anyway:
+                _insist(found, which, better, quiet, shape if as_json else None)
+            if not quiet and not new:
+                _check_role(which, questions.choice("role", newmeter.ROLES, which.role.name.lower()))
+            technician = technician or visiting.ask("technician")
+            place = place or visiting.ask("place (a pseudonym)")
+            if not quiet:
+                questions.insist(f"sign that {technician} puts {which.name} into service at {place}?")
         points = tuple((reading.sub, reading.values) for reading in seen.readings)
-        answer = visit.sign(found, gateway, seen, Commission(technician, place, digest, points))
-        visiting.check_answer(answer)
+        answer = visiting.sign(found, gateway, seen, Commission(technician, place, digest, points))
         shape["statements"] = visiting.said(answer)
         visiting.note(site, bus, seen, found.gateway)
         done = {"meter": which.name, "technician": technician, "place": place, "photo_sha256": shape["photo_sha256"]}
@@ -114,8 +118,8 @@ def command(
         site.add("visit", {"technician": technician, "place": place, "meter": which.name, "what": "commission"})
     if as_json:
         print(json.dumps(shape))
-    for each in answer.said if not as_json else ():
-        print(f"{each.sub} is in service: seq {each.seq}, sid {each.sid.hex()}")
+    else:
+        visiting.show_said(answer, "is in service")
     if not quiet and not visit.running(found):
         print("no gateway runs yet: systemctl start aigeco; the next meter: aigeco commission")
     return Exit.OK
@@ -127,9 +131,7 @@ def _configured(path: Path, wish: newmeter.Wish, quiet: bool) -> tuple[Config, s
 
     found = config.load(path)
     if wish.name is not None and visit.find(found, wish.name):
-        if wish.placed:
-            words = f"meter {wish.name} is in {path}, with its line: options of the line are for a new meter"
-            raise click.UsageError(words)
+        newmeter.check_same(found, wish)
         return found, wish.name, False
     if wish.name is not None and not wish.placed:
         visiting.meter_of(found, wish.name)  # says which there are
@@ -145,22 +147,29 @@ def _check_role(meter: Meter, role: str | None) -> None:
         raise Refused(f"meter {meter.name}: its role in the configuration is {configured}", Exit.CONFIG, advice)
 
 
-def _insist(meter: Meter, quiet: bool, shape: dict[str, object] | None) -> None:
+def _insist(
+    config: Config,
+    meter: Meter,
+    better: dict[str, tuple[Candidate, ...]],
+    quiet: bool,
+    shape: dict[str, object] | None,
+) -> None:
     """Ask whether to go on with values that cannot be true.
 
     Raises:
         Refused: nobody can be asked.
     """
     if not quiet:
-        click.confirm("these values are not plausible; put it into service all the same?", abort=True)
+        questions.insist("these values are not plausible; put it into service all the same?")
         return
     words = f"meter {meter.name}: its values are not plausible; nothing was signed"
     if shape is not None:
         print(json.dumps({**shape, "error": words}))
-    advice = "what is said below the values; then again, or with --anyway when they are true"
-    if shape is not None:
-        advice = "what candidates say; then again, or with --anyway when they are true"
-    raise Refused(words, Exit.DOES_NOT_HOLD, advice)
+    settings = [line for several in better.values() for each in several[:1] for line in each.settings]
+    advice = f"{' and '.join(settings)} for {meter.name} in {config.path}; aigeco config apply; then again"
+    if not settings:
+        advice = f"what {'candidates say' if shape is not None else 'is said above'}; then again"
+    raise Refused(words, Exit.DOES_NOT_HOLD, advice, "--anyway, when they are true")
 
 
 def _entries(better: dict[str, tuple[Candidate, ...]]) -> list[dict[str, object]]:

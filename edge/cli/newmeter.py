@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +19,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge.cli import questions, table
 from edge.cli.exits import Exit, Refused
 from edge.cli.line import Line, ports
 
 if TYPE_CHECKING:
     from drivers.line import Endpoint
+    from drivers.map import MeterMap
     from drivers.recognise import Candidate
     from drivers.scan import Found
     from edge.config import Config
@@ -75,24 +78,90 @@ def add(path: Path, config: Config, wish: Wish, quiet: bool) -> str:
 
     if quiet and (wish.name is None or (wish.line.tcp is None and wish.line.serial is None)):
         raise click.UsageError("a new meter without questions: METER, and --serial or --tcp, must be given")
-    device = _device(config, _placed(wish, quiet), quiet)
-    name = wish.name or click.prompt("name of the meter", default=f"meter-{device.unit}")
-    role = wish.role or ("grid" if quiet else click.prompt("role", type=click.Choice(ROLES), default="grid"))
-    number, new_bus = _bus(config, device.endpoint)
-    lines = _lines(device, name, role)
-    text = path.read_text()
-    try:
-        found = addition.add_meter(text, lines, number, new_bus)
-    except addition.NotUnderstood as error:
-        shown = "\n  ".join(["[[bus.meter]]", *lines])
-        raise Refused(f"{path}: {error}; it is as it was", Exit.CONFIG, f"write this by hand:\n  {shown}") from error
-    after = parse(found, path)
-    if not quiet:
-        print("\n".join(["", *(["[[bus]]", *new_bus] if number is None else []), "[[bus.meter]]", *lines, ""]))
-        click.confirm(f"write this into {path}?", default=True, abort=True)
+    if wish.name is not None:
+        _check_name(config, wish.name)
+    with questions.leaving(f"{path} is as it was, and nothing was signed; the same command begins again"):
+        device = _device(config, _placed(wish, quiet), quiet)
+        name = wish.name or _named(config, device)
+        role = wish.role or ("grid" if quiet else questions.choice("role", ROLES, "grid"))
+        number, new_bus = _bus(config, device.endpoint)
+        lines = _lines(device, name, role)
+        text = path.read_text()
+        try:
+            found = addition.add_meter(text, lines, number, new_bus)
+        except addition.NotUnderstood as error:
+            shown = "\n  ".join(["[[bus.meter]]", *lines])
+            words = f"{path}: {error}; it is as it was"
+            raise Refused(words, Exit.CONFIG, f"write this by hand:\n  {shown}") from error
+        after = parse(found, path)
+        if not quiet:
+            print("\n".join(["", *(["[[bus]]", *new_bus] if number is None else []), "[[bus.meter]]", *lines, ""]))
+            questions.insist(f"write this into {path}?", default=True)
     _write(path, found)
     _put_into_force(path, after, quiet)
     return name
+
+
+def check_same(config: Config, wish: Wish) -> None:
+    """That what was said of a meter's line is what the configuration says, as when a command is given a second time.
+
+    Raises:
+        Refused: it is not.
+    """
+    from drivers.line import SerialEndpoint
+    from edge.cli import visiting
+
+    bus, meter = visiting.meter_of(config, wish.name or "")
+    line, endpoint = wish.line, bus.endpoint
+    if isinstance(endpoint, SerialEndpoint):
+        settings = {"baud": endpoint.baud, "parity": endpoint.parity, "stopbits": endpoint.stopbits, "framing": "rtu"}
+    else:
+        settings = {"framing": endpoint.framing}
+    same = wish.model in (None, meter.map.name) and line.unit in (None, meter.unit)
+    if line.tcp is not None or line.serial is not None:
+        same = same and _address(line.endpoint(meter.map)) == _address(endpoint)
+    said = {key: getattr(line, key) for key in ("baud", "parity", "stopbits", "framing")}
+    if not same or any(value is not None and value != settings.get(key) for key, value in said.items()):
+        words = f"meter {meter.name} is {meter.map.name}, unit {meter.unit} on {bus.name} in {config.path}"
+        advice = f"aigeco commission {meter.name} without options of its line; another name for a new meter"
+        raise Refused(words, Exit.USAGE, advice)
+
+
+def _check_name(config: Config, name: str) -> str:
+    """The name, if a new meter can have it.
+
+    Raises:
+        Refused: it cannot.
+    """
+    from edge import section
+
+    if section.like(name) != name:
+        raise Refused(f"{name!r}: {section.NAME}", Exit.CONFIG, section.like(name))
+    if name in _names(config):
+        raise Refused(f"{name!r}: another meter has this name", Exit.CONFIG, _free(config, name))
+    return name
+
+
+def _named(config: Config, device: _Device) -> str:
+    """A name for it; asks."""
+
+    def check(answer: str) -> str:
+        try:
+            return _check_name(config, answer.strip())
+        except Refused as error:
+            raise click.UsageError(f"{error}; {', '.join(error.__notes__)}") from error
+
+    return questions.ask("name of the meter", check, _free(config, f"meter-{device.unit}"))
+
+
+def _names(config: Config) -> set[str]:
+    return {meter.name for bus in config.buses for meter in bus.meters}
+
+
+def _free(config: Config, name: str) -> str:
+    """This name, or with the first number behind it that nobody has."""
+    taken = _names(config)
+    return next(each for each in (name, *(f"{name}-{count}" for count in range(2, 10_000))) if each not in taken)
 
 
 def _placed(wish: Wish, quiet: bool) -> Wish:
@@ -102,10 +171,30 @@ def _placed(wish: Wish, quiet: bool) -> Wish:
     there = ports()
     for port in there:
         print(f"  {port}")
-    where = click.prompt("where does it hang: a serial port, or HOST[:PORT]", default=str(there[0]) if there else None)
-    if where.startswith("/"):
-        return replace(wish, line=replace(wish.line, serial=Path(where)))
-    return replace(wish, line=replace(wish.line, tcp=where))
+
+    def check(answer: str) -> Line:
+        answer = answer.strip()
+        if answer.startswith("/"):
+            line = replace(wish.line, serial=Path(answer))
+        elif Path(answer).exists():
+            line = replace(wish.line, serial=Path(answer).absolute())
+        else:
+            line = replace(wish.line, tcp=answer)
+        try:
+            line.endpoint(_any())  # says which ports there are when this one is not
+        except Refused as error:
+            raise click.UsageError(f"{error}; {', '.join(error.__notes__)}") from error
+        return line
+
+    default = str(there[0]) if there else None
+    return replace(wish, line=questions.ask("where does it hang: a serial port, or HOST[:PORT]", check, default))
+
+
+def _any() -> MeterMap:
+    """Some map with a serial line."""
+    from drivers.map import load
+
+    return load("eastron_sdm630")
 
 
 def _device(config: Config, wish: Wish, quiet: bool) -> _Device:
@@ -117,6 +206,7 @@ def _device(config: Config, wish: Wish, quiet: bool) -> _Device:
     if wish.model is not None and line.unit is not None:
         found = load(wish.model, config.path.parent)
         return _Device(line.endpoint(found), line.unit_id(found), wish.model)
+    _check_free(config, line)
     units = (line.unit,) if line.unit is not None else None
     if not quiet:
         print("Ctrl-C ends the search with what was found so far")
@@ -130,6 +220,18 @@ def _device(config: Config, wish: Wish, quiet: bool) -> _Device:
     return _Device(device.endpoint, device.unit, wish.model or candidate.map.name, candidate.word_order)
 
 
+def _check_free(config: Config, line: Line) -> None:
+    """Raises Refused for a serial port that the running gateway reads: two programs cannot."""
+    from edge import visit
+
+    if line.serial is None or not visit.running(config):
+        return
+    if any(_address(bus.endpoint) == (os.path.realpath(line.serial),) for bus in config.buses):
+        words = f"{line.name}: the running gateway reads this line, so it cannot be searched"
+        stop = "or systemctl stop aigeco, and start it again afterwards"
+        raise Refused(words, Exit.METER, "--unit N and --model MODEL: then nothing is searched", stop)
+
+
 def _chosen(devices: Sequence[Found], quiet: bool) -> Found:
     from edge.cli import scanbar
 
@@ -139,13 +241,14 @@ def _chosen(devices: Sequence[Found], quiet: bool) -> Found:
         units = ", ".join(str(each.unit) for each in devices)
         raise Refused(f"several devices answer: units {units}", Exit.METER, "--unit: which one is meant")
     for number, each in enumerate(devices, 1):
-        print(f"  {number}  {scanbar.line(each)}")
-    choice: int = click.prompt("which one", type=click.IntRange(1, len(devices)), default=1)
-    return devices[choice - 1]
+        print(table.fit(f"  {number}  {scanbar.line(each)}", sys.stdout))
+    return devices[questions.number("which one", len(devices)) - 1]
 
 
 def _model(device: Found, model: str | None, quiet: bool) -> Candidate:
     """The map that fits: the one that was said, the only one, or the one that is chosen."""
+    from drivers.recognise import how_to_tell
+
     fitting = [each for each in device.candidates if model in (None, each.map.name)]
     if not fitting:
         words = f"unit {device.unit}: {'no map of the catalogue fits' if model is None else f'{model} does not fit'}"
@@ -158,9 +261,12 @@ def _model(device: Found, model: str | None, quiet: bool) -> Candidate:
         names = ", ".join(each.map.name for each in best)
         raise Refused(f"unit {device.unit} can be {names}", Exit.METER, "--model: which one it is; its label says")
     for number, each in enumerate(best, 1):
-        print(f"  {number}  {each.map.name}: {each.map.manufacturer} {each.map.model} ({each.certainty})")
-    choice: int = click.prompt("which model is it", type=click.IntRange(1, len(best)), default=1)
-    return best[choice - 1]
+        words = f"  {number}  {each.map.name}: {each.map.manufacturer} {each.map.model} ({each.certainty})"
+        print(table.fit(words, sys.stdout))
+    words = how_to_tell([each.map.name for each in best])
+    if words:
+        print(table.fit(f"  to tell: {words}", sys.stdout))
+    return best[questions.number("which model is it", len(best)) - 1]
 
 
 def _bus(config: Config, endpoint: Endpoint) -> tuple[int | None, tuple[str, ...]]:

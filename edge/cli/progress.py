@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 # Often enough to be seen moving, too seldom to cost anything.
 _EVERY_S = 0.2
@@ -25,3 +27,16 @@ def percent(words: str) -> Callable[[int, int], None]:
             print(f"\r{words}: {done * 100 // to_do} %", end="", file=sys.stderr, flush=True)
 
     return show
+
+
+@contextmanager
+def doing(words: str) -> Iterator[None]:
+    """Says what is being done, until it is done."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    print(words[: shutil.get_terminal_size().columns - 1], end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge.cli import completion
+from edge.cli import completion, progress
 from edge.cli.exits import Exit, Refused
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def command(
     from edge.cli import scanbar, scanshow, scanstate
 
     _check(serial, tcp, baud, parity, framing, units, quick and full)
-    maps = [load(name) for name in names()]
+    with progress.doing("reading the catalogue ..."):
+        maps = [load(name) for name in names()]
     places = _serial(serial, maps, baud, parity, units) if serial else _hosts(tcp, maps, framing, units)
     agenda = Agenda(places, rest=units is not None, quick=quick, full=full, shared=serial is not None)
     scan = scanstate.load(resume, agenda) if resume else Scan(agenda)
@@ -138,7 +139,8 @@ def search(line: Line, units: Sequence[int] | None, quiet: bool) -> list[Found]:
     from drivers.scanplan import Agenda
     from edge.cli import scanbar
 
-    maps = [load(name) for name in names()]
+    with progress.doing("reading the catalogue ..."):
+        maps = [load(name) for name in names()]
     if line.serial is not None:
         bauds, parities = ([line.baud] if line.baud else []), ([line.parity] if line.parity else [])
         places = _serial(line.serial, maps, bauds, parities, units)

@@ -41,7 +41,10 @@ def ahead(scanner: Scanner) -> str:
     what = f"{what} of {endpoint.path}" if isinstance(endpoint, SerialEndpoint) else f"{what}, first {endpoint}"
     words = f"{what}: {table.age(scanner.left_s())} while nobody answers"
     most = max(places, key=lambda place: place.full_s)
-    count = len(most.first + most.likely + most.rest)
+    units = most.first + most.likely + most.rest
+    count = len(units)
+    if len(places) == count == 1:
+        return f"unit {units[0]} on {where(endpoint)}"
     return (
         f"{words}; {table.some(count, 'unit id')} of one {'takes' if count == 1 else 'take'} {table.age(most.full_s)}"
     )

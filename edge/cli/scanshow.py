@@ -8,6 +8,7 @@ Rules
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,9 @@ from drivers.reading import Value
 from drivers.recognise import Candidate, how_to_tell
 from drivers.scan import Found, Scan, where
 from edge.cli import table
+
+_COPIED = "  aigeco "
+"""How a line begins that is there to be copied: a terminal that breaks it itself copies it as one."""
 
 
 class Result(NamedTuple):
@@ -44,12 +48,13 @@ def show(result: Result) -> None:
         _table(scan.found)
         for found in scan.found:
             print()
-            print("\n".join(_details(found)))
+            for line in _details(found):
+                print(line if line.startswith(_COPIED) else table.fit(line, sys.stdout))
         print("\nfor aigeco.toml:\n")
         print("\n".join(_toml(scan.found)))
     for hint in (*scan.hints, *_unreached(scan)):
-        print(f"note: {hint}")
-    print(_summary(result))
+        print(table.fit(f"note: {hint}", sys.stdout))
+    print(table.fit(_summary(result), sys.stdout))
 
 
 def print_json(result: Result) -> None:
@@ -231,7 +236,8 @@ def _summary(result: Result) -> str:
     scan = result.scan
     words = f"{table.some(len(scan.found), 'device')}, {table.some(scan.asked, 'question')} in {result.took_s:.1f} s"
     if result.complete:
-        return words
+        known = any(found.candidates for found in scan.found)
+        return f"{words}; to put one into service: aigeco commission" if known else words
     go_on = f"--resume {result.resume}" if result.resume else "the next time with --resume FILE"
     return f"interrupted: {words}; {table.age(result.left_s)} left, {go_on} goes on"
 

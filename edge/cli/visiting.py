@@ -2,34 +2,34 @@
 
 Rules
 - Nothing is asked with ``--yes`` or ``--json``: what is missing then is one usage error that names all of it.
-- A wrong answer is asked again; whoever leaves a question is told that nothing was signed.
 - The site's file is opened before anything is signed, so that damage is said while nothing has happened yet.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.cli import table
+from edge.cli import progress, questions, table
 from edge.cli.exits import Exit, Refused
 
 if TYPE_CHECKING:
     from edge.commission import Candidate, Row
     from edge.config import Bus, Config, Meter
     from edge.identity import Identity
-    from edge.requests import Answer
+    from edge.requests import Answer, Order
     from edge.site import Site
     from edge.visit import Look
 
 _MOST_ROWS = 16
 """Of values, so that what is said about them is on an 80x24 terminal too; JSON has all."""
+
+_AT_A_GLANCE = ("voltage", "current", "active_power", "active_power_import", "active_power_export", "frequency")
+"""Quantities, beside the total energies."""
 
 _LARGE = 1e10
 """From here on a number is a power of ten to a person."""
@@ -84,18 +84,37 @@ def check_text(name: str, words: str) -> str:
 
 def ask(words: str) -> str:
     """What is answered, asked again until a statement can hold it."""
-    answer: str = click.prompt(words, value_proc=partial(check_text, words))
+    return questions.ask(words, lambda answer: check_text(words, answer))
+
+
+def look(config: Config, bus: Bus, meter: Meter) -> Look:
+    """Read the meter, while the terminal says so; raises what :func:`edge.visit.look` raises."""
+    from edge import visit
+
+    with progress.doing(f"reading {meter.name}, unit {meter.unit} on {bus.name} ..."):
+        return visit.look(config, bus, meter)
+
+
+def sign(config: Config, gateway: Identity, seen: Look, order: Order) -> Answer:
+    """Bring an order into the chain; raises what :func:`edge.visit.sign` raises.
+
+    Raises:
+        Refused: the gateway does not sign it.
+    """
+    from edge import visit
+
+    unsure = "left while it was being signed: it may be in the chain; aigeco export and aigeco verify show whether"
+    with questions.leaving(unsure), progress.doing("signing ..."):
+        answer = visit.sign(config, gateway, seen, order)
+    if answer.refused:
+        raise Refused(f"nothing was signed: {answer.refused}", Exit.DOES_NOT_HOLD)
     return answer
 
 
-@contextmanager
-def asking() -> Iterator[None]:
-    """Around all questions: says how it stands when one is left with Ctrl-C, Ctrl-D or no. None comes after signing."""
-    try:
-        yield
-    except click.Abort:
-        print("\nnothing was signed; the same command begins again", file=sys.stderr)
-        raise
+def show_said(answer: Answer, words: str) -> None:
+    """Each point's statement, in a line: what it is now, and where that stands."""
+    for each in answer.said:
+        print(table.fit(f"{each.sub} {words}: seq {each.seq}, sid {each.sid.hex()}", sys.stdout))
 
 
 def judge(seen: Look) -> tuple[dict[str, tuple[Row, ...]], dict[str, tuple[Candidate, ...]]]:
@@ -167,7 +186,7 @@ def _first(rows: Sequence[Row]) -> list[Row]:
         if quantity is None:
             continue
         energy = quantity.name.startswith("active_energy") and quantity.phase == "total"
-        if energy or quantity.name in ("voltage", "current", "active_power", "frequency"):
+        if energy or quantity.name in _AT_A_GLANCE:
             shown.append(row)
     others = [row for row in there if row.wrong and row not in shown][: max(0, _MOST_ROWS - len(shown))]
     return [row for row in there if row in shown or row in others]
@@ -218,12 +237,6 @@ def said(answer: Answer) -> list[dict[str, object]]:
     return [
         {"point": each.sub, "stream": each.stream.hex(), "seq": each.seq, "sid": each.sid.hex()} for each in answer.said
     ]
-
-
-def check_answer(answer: Answer) -> None:
-    """Raises Refused when nothing was signed."""
-    if answer.refused:
-        raise Refused(f"nothing was signed: {answer.refused}", Exit.DOES_NOT_HOLD)
 
 
 def site_of(config: Config) -> Site:

@@ -167,6 +167,7 @@ def test_a_wrong_answer_is_asked_again(settings: Config) -> None:
     done = CliRunner().invoke(cli, ["commission", "house", "--config", str(settings.path)], input=answers)
     assert done.exit_code == 0, done.output
     assert "256 bytes" in done.output
+    assert "'solar': one of grid, consumption, generation, storage, other is needed" in done.output
     last = claims_of(settings)[-1]
     assert (last.body[13][1], last.body[13][2]) == ("N. Puig", "roof 3")
 
@@ -175,7 +176,8 @@ def test_a_wrong_answer_is_asked_again(settings: Config) -> None:
 def test_whoever_leaves_a_question_is_told_that_nothing_was_signed(settings: Config, answers: str) -> None:
     done = CliRunner().invoke(cli, ["commission", "house", "--config", str(settings.path)], input=answers)
     assert done.exit_code == 130
-    assert "nothing was signed" in done.output
+    assert done.output.endswith("\nnothing was signed; aigeco commission house begins again\n")
+    assert not done.output.endswith("\n\nnothing was signed; aigeco commission house begins again\n")
     assert not settings.spool.exists()
 
 
@@ -344,11 +346,75 @@ class TestNew:
         assert re.search(words, done.err), done.err
         assert settings.path.read_bytes() == before
 
-    def test_options_of_a_line_are_for_a_new_meter(self, aigeco: Aigeco, settings: Config, meters: Meters) -> None:
-        done = aigeco("commission", "house", *self.line(meters), "--config", settings.path, *WHO, "--yes")
-        assert (done.code, "options of the line are for a new meter" in done.err) == (2, True)
+    def test_the_same_line_twice_is_no_mistake(self, aigeco: Aigeco, settings: Config, meters: Meters) -> None:
+        """After a meter was written and not signed for, the arrow key brings the same line again."""
+        before = settings.path.read_bytes()
+        given = ("house", *self.line(meters), "--unit", 1, "--model", MODEL, "--config", settings.path, *WHO, "--yes")
+        assert aigeco("commission", *given).code == 0
+        assert settings.path.read_bytes() == before
+
+    @pytest.mark.parametrize(
+        "other", [("--unit", 2), ("--model", "eastron_sdm120"), ("--tcp", "127.0.0.1:9"), ("--baud", 9600)]
+    )
+    def test_another_line_for_a_known_meter(self, aigeco: Aigeco, settings: Config, other: tuple[Any, ...]) -> None:
+        done = aigeco("commission", "house", *other, "--config", settings.path, *WHO, "--yes")
+        assert done.code == 2
+        said, advice = done.problem
+        assert said.startswith(f"meter house is {MODEL}, unit 1 on ") if other[0] != "--baud" else said
+        assert advice
+
+    def test_without_questions_nothing_is_guessed(self, aigeco: Aigeco, settings: Config) -> None:
         done = aigeco("commission", "--config", settings.path, *WHO, "--yes")
         assert (done.code, "METER, and --serial or --tcp, must be given" in done.err) == (2, True)
+
+    def test_a_wrong_answer_is_asked_again(self, empty: Config, meters: Meters) -> None:
+        where = f"/nowhere\n127.0.0.1:x\n127.0.0.1:{meters.port}\n"
+        answers = where + "7\nx\n1\ncasa 1\nhouse\nsolar\nother\nperhaps\ny\nN. Puig\nroof 3\ny\n"
+        done = CliRunner().invoke(cli, ["commission", "--config", str(empty.path)], input=answers)
+        assert done.exit_code == 0, done.output
+        for words in ("/nowhere: does not exist", "'127.0.0.1:x'", "'7': a number from 1 to", "try: casa-1", "'solar'"):
+            assert words in done.output
+        assert "to tell: " in done.output
+        assert claims_of(empty)[-1].sub == "house"
+
+    def test_a_name_that_is_taken_is_said_before_the_search(
+        self, aigeco: Aigeco, settings: Config, meters: Meters
+    ) -> None:
+        with Meters(1, model=MODEL) as others:
+            answers = "\nhouse\nhouse-2\n"
+            done = CliRunner().invoke(
+                cli, ["commission", "--config", str(settings.path), *self.line(others), "--unit", "1"], input=answers
+            )
+        assert "'house': another meter has this name; try: house-2" in done.output
+        done = aigeco("commission", "a b", *self.line(meters), "--config", settings.path, *WHO, "--yes")
+        assert (done.code, done.problem[1]) == (3, ["a-b"])
+        assert meters.stations[0].counters["requests"] == 0
+
+    @pytest.mark.parametrize("answers", ["", "WHERE", "WHERE1\n", "WHERE1\nhouse\n", "WHERE1\nhouse\ngrid\nn\n"])
+    def test_whoever_leaves_is_told_that_nothing_was_written(self, empty: Config, meters: Meters, answers: str) -> None:
+        before = empty.path.read_bytes()
+        answers = answers.replace("WHERE", f"127.0.0.1:{meters.port}\n")
+        done = CliRunner().invoke(cli, ["commission", "--config", str(empty.path)], input=answers)
+        assert done.exit_code == 130
+        said = f"\n{empty.path} is as it was, and nothing was signed; the same command begins again\n"
+        assert done.output.endswith(said)
+        assert empty.path.read_bytes() == before
+
+    def test_whoever_leaves_later_is_told_what_was_written(self, empty: Config, meters: Meters) -> None:
+        answers = f"127.0.0.1:{meters.port}\n1\nhouse\ngrid\ny\n"
+        done = CliRunner().invoke(cli, ["commission", "--config", str(empty.path)], input=answers)
+        assert done.exit_code == 130
+        said = f"nothing was signed; house is in {empty.path}; aigeco commission house begins again\n"
+        assert done.output.endswith(said)
+
+    def test_a_key_that_cannot_sign_is_said_before_anything_is_written(
+        self, aigeco: Aigeco, empty: Config, meters: Meters
+    ) -> None:
+        before = empty.path.read_bytes()
+        (empty.path.parent / "keys/gateway.pem").unlink()
+        given = ("house", *self.line(meters), "--unit", 1, "--model", MODEL, "--config", empty.path, *WHO, "--yes")
+        assert aigeco("commission", *given).code == 5
+        assert empty.path.read_bytes() == before
 
     def test_a_model_is_not_guessed_without_questions(self, aigeco: Aigeco, empty: Config, meters: Meters) -> None:
         before = empty.path.read_bytes()
