@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import grpc
 import pytest
 from fabric_protos.common.common_pb2 import Payload
 from fabric_protos.peer import proposal_pb2, transaction_pb2
+from fabric_protos.peer.proposal_response_pb2 import ProposalResponsePayload
 
 from ledger.fabric import errors
 from ledger.fabric.errors import Move, judge
@@ -223,8 +225,21 @@ def test_every_call_has_a_deadline(world: World) -> None:
         end.set()
 
 
-@pytest.mark.parametrize("what", ["header", "arguments", "transient", "endorsements", "two actions", "garbage"])
+TAMPERED = {
+    "header": "another header",
+    "arguments": "other arguments",
+    "transient": "transient data in the transaction",
+    "hash": "endorsements of another proposal",
+    "endorsements": "no endorsement",
+    "two actions": "a transaction of 2 actions",
+    "garbage": "no protobuf",
+}
+
+
+@pytest.mark.parametrize("what", TAMPERED)
 def test_another_transaction_than_proposed_is_not_signed(what: str) -> None:
+    """Each by itself: the rest of the transaction fits what was changed, as if endorsers were in league."""
+
     def tamper(payload: bytes) -> bytes:
         if what == "garbage":
             return payload[:-7]
@@ -232,6 +247,7 @@ def test_another_transaction_than_proposed_is_not_signed(what: str) -> None:
         transaction = transaction_pb2.Transaction.FromString(outer.data)
         action = transaction_pb2.ChaincodeActionPayload.FromString(transaction.actions[0].payload)
         asked = proposal_pb2.ChaincodeProposalPayload.FromString(action.chaincode_proposal_payload)
+        answer = ProposalResponsePayload.FromString(action.action.proposal_response_payload)
         match what:
             case "header":
                 outer.header.channel_header += b"\x38\x01"
@@ -244,6 +260,10 @@ def test_another_transaction_than_proposed_is_not_signed(what: str) -> None:
             case "two actions":
                 transaction.actions.append(transaction.actions[0])
         action.chaincode_proposal_payload = asked.SerializeToString()
+        header = outer.header
+        hashed = header.channel_header + header.signature_header + action.chaincode_proposal_payload
+        answer.proposal_hash = sha256(hashed + b"another" * (what == "hash")).digest()
+        action.action.proposal_response_payload = answer.SerializeToString()
         transaction.actions[0].payload = action.SerializeToString()
         outer.data = transaction.SerializeToString()
         changed: bytes = outer.SerializeToString()
@@ -251,7 +271,7 @@ def test_another_transaction_than_proposed_is_not_signed(what: str) -> None:
 
     with gateway_over(invoke) as (fake, address), client(address) as gateway:
         fake.faults.append(Fault("prepare", tamper=tamper))
-        with pytest.raises(errors.NotAsProposed) as found:
+        with pytest.raises(errors.NotAsProposed, match=TAMPERED[what]) as found:
             gateway.network("energy").contract("tried").submit("put", b"k", b"mine")
         assert judge(found.value) is Move.GIVE_UP
         assert fake.submitted == []
