@@ -30,6 +30,8 @@ _KEYS = {
     b"\x1b[A": "up",
     b"\x1bOA": "up",
     b"q": "quit",
+    b"?": "help",
+    b"h": "help",
 }
 _ENDS = (signal.SIGTERM, signal.SIGHUP)
 

@@ -32,6 +32,16 @@ _MOVES = {
 }
 _OPERATOR = "whoever runs this gateway"
 
+NOT_CONFIGURED = "not configured"
+"""The state of a measuring point that is in the store, and no longer in the configuration."""
+
+_CLOCKS = {
+    "informative": "not synchronised",
+    "holdover": "no longer synchronised",
+    "failed": "was never set",
+    "unknown": "of unknown quality",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -42,7 +52,7 @@ class Point:
         model: the meter's model, empty when it is no longer in the configuration.
         slot_ms: start of its last slot that was stored; None: none lately.
         age_s: how long ago that was.
-        status: ``good``, why it had no values, or ``never read``.
+        status: ``good``, why it had no values, ``never read``, or ``not configured``.
         trouble: the last failure in the agent's words.
     """
 
@@ -72,11 +82,12 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that is shown; the JSON has these names."""
+    """All that is shown; the JSON has these names. ``late``: it runs, and its word is older than it should be."""
 
     gateway: str
     running: bool
     updated_ms: int | None
+    late: bool
     clock: str
     meters: list[Point]
     stored: int
@@ -120,10 +131,12 @@ def _view(config: Config, reader: SpoolReader, now_ms: int) -> View:
     running = bool(told.get("running")) and not told.get("stopped")
     counts = reader.counts()
     clock = told.get("clock", {})
+    told_now = told if running else {}
     return View(
         gateway=reader.gateway,
         running=running,
         updated_ms=told.get("updated_ms"),
+        late=is_late(told_now, now_ms),
         clock=ClockStatus(clock["status"]).name.lower() if running and clock else "",
         meters=list(_points(config, reader, told, now_ms)),
         stored=counts.stored,
@@ -133,7 +146,7 @@ def _view(config: Config, reader: SpoolReader, now_ms: int) -> View:
         budget_bytes=config.budget_bytes,
         sending=told.get("sending", "") if running else "",
         receipts=_receipts(reader),
-        alarms=list(alarms(config, told if running else {}, running)),
+        alarms=list(alarms(config, told_now, running, now_ms)),
     )
 
 
@@ -149,7 +162,7 @@ def _points(config: Config, reader: SpoolReader, told: Mapping[str, Any], now_ms
             yield Point(sub, models[sub], None, None, "never read", troubles.get(sub, ""))
             continue
         slot_ms, code = claims.body[16], claims.body.get(10)
-        words = "good" if code is None else why(code)
+        words = NOT_CONFIGURED if sub not in models else "good" if code is None else why(code)
         age_s = max(0, now_ms - slot_ms) // 1000
         yield Point(sub, models.get(sub, ""), slot_ms, age_s, words, troubles.get(sub, "") if code else "")
 
@@ -159,6 +172,18 @@ def why(code: int) -> str:
     from drivers.reading import Status
 
     return Status(code).name.lower().replace("_", " ") if code in set(Status) else f"status {code}"
+
+
+def is_late(told: Mapping[str, Any], now_ms: int) -> bool:
+    """Whether a running agent's word is older than it should be."""
+    from edge import status
+
+    return bool(now_ms - told.get("updated_ms", now_ms) > 1500 * status.REFRESH_S)
+
+
+def clock_in_words(name: str) -> str:
+    """A clock's status as a person says it."""
+    return f"clock {_CLOCKS.get(name, name)}"
 
 
 def _receipts(reader: SpoolReader) -> dict[str, Receipts]:
@@ -172,13 +197,17 @@ def _receipts(reader: SpoolReader) -> dict[str, Receipts]:
     return dict(sorted(found.items()))
 
 
-def alarms(config: Config, told: Mapping[str, Any], running: bool) -> Iterator[Alarm]:
+def alarms(config: Config, told: Mapping[str, Any], running: bool, now_ms: int) -> Iterator[Alarm]:
     """What somebody should look at; ``told``: the running agent's status, empty when it does not run."""
     from drivers.reading import Status
     from edge import apply, status
 
     if not running:
         yield Alarm("the gateway does not run: nothing is measured; try: systemctl start aigeco", _OPERATOR)
+    silent_s = (now_ms - told.get("updated_ms", now_ms)) / 1000
+    if silent_s > status.FRESH_S:
+        words = f"the gateway runs, and has said nothing for {table.age(silent_s)}"
+        yield Alarm(f"{words}; try: journalctl -u aigeco -n 50; systemctl restart aigeco", _OPERATOR)
     raised = status.alarms(told)
     if apply.is_another(config.path, told) and not any(each.kind == "configuration" for each in raised):
         words = f"configuration: {config.path} is not what the gateway runs; try: aigeco config apply"
@@ -216,8 +245,10 @@ def _show(view: View, now_ms: int) -> None:
 
 
 def _state(view: View, now_ms: int) -> str:
+    if view.running and view.late:
+        return f"runs, and has not written for {table.age((now_ms - (view.updated_ms or now_ms)) / 1000)}"
     if view.running:
-        return "running, clock " + view.clock if view.clock else "running"
+        return f"running, {clock_in_words(view.clock)}" if view.clock else "running"
     if view.updated_ms is None:
         return "not running"
     return f"not running, last heard of {table.age((now_ms - view.updated_ms) / 1000)} ago"

@@ -73,7 +73,7 @@ def _on_screen(watcher: Watcher, every: float, most: int | None) -> None:
     from edge.cli.fullscreen import Screen
     from edge.cli.watchscreen import height, picture
 
-    first, number = 0, 0
+    first, number, tell = 0, 0, False
     coloured = "NO_COLOR" not in os.environ
     view = watcher.look(time.time_ns() // 1_000_000)  # what is wrong with the configuration is said before
     with Screen() as screen:
@@ -83,13 +83,14 @@ def _on_screen(watcher: Watcher, every: float, most: int | None) -> None:
                 columns, rows = screen.size
                 page = height(view, columns, rows)
                 first = max(0, min(first, len(view.meters) - page))
-                screen.draw(picture(view, columns, rows, first, coloured, screen.keys))
+                screen.draw(picture(view, columns, rows, first, coloured, screen.keys, tell))
                 left_s = due_s - time.monotonic()
                 if left_s <= 0:
                     break
                 key = screen.wait(left_s)
                 if key == "quit":
                     return
+                tell ^= key == "help"
                 first += {"page down": page, "page up": -page, "down": 1, "up": -1}.get(key, 0)
             if number == most:
                 return

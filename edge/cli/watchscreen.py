@@ -15,7 +15,7 @@ from decimal import ROUND_DOWN, Decimal
 from itertools import accumulate
 
 from edge.cli import table
-from edge.cli.status import Alarm
+from edge.cli.status import NOT_CONFIGURED, Alarm, clock_in_words
 from edge.cli.watchview import Line, Point, View, pick
 
 COLUMNS, ROWS = 80, 24
@@ -27,6 +27,7 @@ _NAME = 8
 
 _POWER = ("16.7.0", "2.7.0", "132.7.0")
 _IMPORT, _EXPORT = ("1.8.0", "15.8.0"), ("2.8.0", "132.8.0")
+_KEYS = "q: end  space, Page Down: on  b, Page Up: back  arrows, j k: by one  ?: less"
 _BOLD, _RED, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
 
@@ -56,7 +57,9 @@ def _alarm(alarm: Alarm, columns: int) -> list[str]:
     return lines if len(lines) <= 2 else [lines[0], " ".join([lines[1], *(line.strip() for line in lines[2:])])]
 
 
-def picture(view: View, columns: int, rows: int, first: int, coloured: bool, keys: bool) -> list[str]:
+def picture(
+    view: View, columns: int, rows: int, first: int, coloured: bool, keys: bool, tell: bool = False
+) -> list[str]:
     """All of a screen.
 
     Args:
@@ -65,6 +68,7 @@ def picture(view: View, columns: int, rows: int, first: int, coloured: bool, key
         first: the first meter that is shown.
         coloured: whether the screen has colours.
         keys: whether keys are read.
+        tell: say what every key does.
     """
     meters, alarms = _heights(view, columns, rows)
     named = [
@@ -74,7 +78,7 @@ def picture(view: View, columns: int, rows: int, first: int, coloured: bool, key
         *((words, "") for words in _receipts(view)[:_RECEIPTS]),
         *((words, _RED) for each in view.alarms[:alarms] for words in _alarm(each, columns)),
     ][: rows - 1]
-    named.append((_foot(view, first, meters, alarms, keys), _BOLD))
+    named.append((_KEYS if keys and tell else _foot(view, first, meters, alarms, keys), _BOLD))
     cut = ((_cut(words, columns), style) for words, style in named)
     return [f"{style}{words}{_PLAIN}" if style and coloured else words for words, style in cut]
 
@@ -99,7 +103,7 @@ def standing(view: View) -> tuple[str, str]:
     if view.late:
         return f"the gateway has not written for {silent}", _YELLOW
     error = f" (at most {view.clock_error_ms:,} ms off)" if view.clock == "synchronised" else ""
-    return f"running, heard of {silent} ago; clock {view.clock}{error}", ""
+    return f"running, heard of {silent} ago; {clock_in_words(view.clock)}{error}", ""
 
 
 def _meters(all_of_them: Sequence[Point], shown: Sequence[Point], columns: int) -> Iterator[tuple[str, str]]:
@@ -124,7 +128,7 @@ def _meters(all_of_them: Sequence[Point], shown: Sequence[Point], columns: int) 
 
     yield row("meter", headings), _BOLD
     for each in shown:
-        style = _RED if each.status not in ("good", "not present") else _YELLOW if each.late else ""
+        style = _RED if each.status not in ("good", "not present", NOT_CONFIGURED) else _YELLOW if each.late else ""
         yield row(each.point, _cells(each)), style
 
 
@@ -173,7 +177,7 @@ def _foot(view: View, first: int, meters: int, alarms: int, keys: bool) -> str:
     hidden = f", {table.some(more, 'more alarm')}: aigeco status" if more else "" if view.alarms else ", no alarms"
     if not keys:
         return shown + hidden
-    return f"{shown}{hidden}   {'space b arrows: more meters   ' if meters < count else ''}q: end"
+    return f"{shown}{hidden}   q: end  ?: keys{'  space b arrows: more meters' if meters < count else ''}"
 
 
 def news(before: View | None, view: View) -> Iterator[str]:

@@ -18,7 +18,7 @@ from typing import Any
 from drivers import obis
 from drivers.reading import Quality, Value, quality_names
 from edge import config, load, status
-from edge.cli.status import Alarm, alarms, why
+from edge.cli.status import NOT_CONFIGURED, Alarm, alarms, is_late, why
 from edge.config import Bus, Config, Meter
 from edge.database import SpoolProblem
 from edge.doctor.receipts import newest
@@ -58,7 +58,7 @@ class Point:
         slot_ms: start of its last slot that was stored; None: none lately.
         age_s: how long ago that was.
         late: whether that is longer than its period explains.
-        status: ``good``, what is known against a value, why there are none, or ``never read``.
+        status: ``good``, what is known against a value, why there are none, ``never read``, or ``not configured``.
         trouble: the last failure in the agent's words.
         values: of that slot.
         latency_ms, requests, answers: of the meter, as the running agent counts; None while it does not.
@@ -198,13 +198,14 @@ class Watcher:
         silent_ms = None if "updated_ms" not in told else max(0, now_ms - told["updated_ms"])
         clock = told.get("clock", {}) if running else {}
         counts = self._stored.counts
-        raised = list(alarms(found, told if running else {}, running))
+        told_now = told if running else {}
+        raised = list(alarms(found, told_now, running, now_ms))
         return View(
             gateway=found.gateway,
             time_ms=now_ms,
             running=running,
             silent_s=None if silent_ms is None else silent_ms // 1000,
-            late=running and (silent_ms or 0) > 1500 * status.REFRESH_S,
+            late=is_late(told_now, now_ms),
             clock=ClockStatus(clock["status"]).name.lower() if clock else "",
             clock_error_ms=clock.get("error_ms"),
             head=self._stored.head,
@@ -215,8 +216,8 @@ class Watcher:
             budget_bytes=found.budget_bytes,
             cadence=told.get("spool", {}).get("cadence", "") if running else "",
             sending=told.get("sending", "") if running else "",
-            meters=list(self._points(told if running else {}, now_ms)),
-            lines=[self._line(bus, told if running else {}) for bus in found.buses],
+            meters=list(self._points(told_now, now_ms)),
+            lines=[self._line(bus, told_now) for bus in found.buses],
             receipts={
                 name: Signed(each.first + each.count - 1, max(0, now_ms // 1000 - each.issued_s))
                 for name, each in self._stored.receipts.items()
@@ -339,7 +340,7 @@ def _point(
         slot_ms=slot_ms,
         age_s=None if age_ms is None else age_ms // 1000,
         late=age_ms is not None and period_ms is not None and age_ms > _LATE_SLOTS * period_ms,
-        status=last.status if last else "never read",
+        status=NOT_CONFIGURED if meter is None else last.status if last else "never read",
         trouble=str(told.get("trouble", "")),
         values=last.values if last else [],
         latency_ms=told.get("latency_ms"),

@@ -42,6 +42,36 @@ def test_json(aigeco: Aigeco, site: Any, evidence: Any, told: Any) -> None:
     assert shown["alarms"] == []
 
 
+def test_a_gateway_that_hangs(aigeco: Aigeco, site: Any, evidence: Any, told: Any) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    told(updated_ms=now_ms - 40_000)
+    first, *rest = aigeco("status", "--config", site.config).out.splitlines()
+    assert first == "gateway home-1: runs, and has not written for 40 s"
+    assert rest[-1] == "no alarms", "a busy machine does that"
+    told(updated_ms=now_ms - 90_000)
+    shown = json.loads(aigeco("status", "--config", site.config, "--json").out)
+    assert (shown["running"], shown["late"]) == (True, True)
+    (alarm,) = shown["alarms"]
+    assert alarm["words"].startswith("the gateway runs, and has said nothing for 90 s; try: journalctl -u aigeco")
+    assert alarm["whose_move"] == "whoever runs this gateway"
+
+
+def test_a_clock_in_words(aigeco: Aigeco, site: Any, evidence: Any, told: Any) -> None:
+    told(clock={"status": 1, "error_ms": 16000})
+    assert aigeco("status", "--config", site.config).out.startswith("gateway home-1: running, clock not synchronised\n")
+    assert json.loads(aigeco("status", "--config", site.config, "--json").out)["clock"] == "informative"
+
+
+def test_a_meter_that_was_removed_is_not_good(aigeco: Aigeco, site: Any, evidence: Any, told: Any) -> None:
+    told()
+    site.change('name = "house"', 'name = "barn"')
+    shown = json.loads(aigeco("status", "--config", site.config, "--json").out)
+    assert [(each["point"], each["status"]) for each in shown["meters"]] == [
+        ("barn", "never read"),
+        ("house", "not configured"),
+    ]
+
+
 @pytest.mark.parametrize("how", ["never", "stopped", "killed"])
 def test_when_the_agent_does_not_run(aigeco: Aigeco, site: Any, evidence: Any, told: Any, how: str) -> None:
     if how == "stopped":

@@ -117,6 +117,16 @@ class TestView:
         told(updated_ms=now)
         assert watcher.look(now).running
 
+    def test_a_meter_that_was_removed_is_not_good_for_ever(self, site: Any, evidence: Any, told: Any) -> None:
+        told(clock={"status": 1, "error_ms": 16000})
+        site.change('name = "house"', 'name = "barn"')
+        view = Watcher(site.config).look(now_ms())
+        assert [(each.point, each.status) for each in view.meters] == [
+            ("barn", "never read"),
+            ("house", "not configured"),
+        ]
+        assert "; clock not synchronised " in picture(view, 80, 24, 0, False, True)[0]
+
     def test_a_store_that_is_not_there_yet_or_begins_anew(self, site: Any, evidence: Any, told: Any) -> None:
         told()
         watcher = Watcher(site.config)
@@ -237,6 +247,15 @@ def test_every_meter_can_be_reached() -> None:
     assert len(seen) == 40
 
 
+def test_the_key_that_ends_it_is_on_a_narrow_screen_too() -> None:
+    point = Point("", "", "", "", 0, 1, False, "good", "", [])
+    view = dataclasses.replace(VIEW, meters=[dataclasses.replace(point, point=f"meter-{n:02d}") for n in range(40)])
+    assert "q: end  ?: keys" in picture(view, 60, 15, 0, False, True)[-1]
+    told = picture(view, 80, 24, 0, False, True, tell=True)[-1]
+    assert told == "q: end  space, Page Down: on  b, Page Up: back  arrows, j k: by one  ?: less"
+    assert "q: end" not in picture(view, 80, 24, 0, False, False)[-1], "nobody reads keys"
+
+
 def test_numbers_are_never_cut() -> None:
     values = [
         Shown("16.7.0", "-123456", "W", []),
@@ -326,6 +345,8 @@ def test_it_leaves_the_terminal_as_it_was(site: Any, evidence: Any, told: Any, h
     told()
     terminal = Terminal(site)
     terminal.until("q: end")
+    terminal.press(b"?")
+    terminal.until("Page Down: on")
     if isinstance(how, bytes):
         terminal.press(how)
     else:
