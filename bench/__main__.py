@@ -19,6 +19,7 @@ SCRIPTS = (
     "faults",
     "adversary",
     "network",
+    "contracts",
     "settle",
 )
 

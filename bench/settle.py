@@ -9,7 +9,7 @@ packed and kept, a day a call. What a database or a network adds is not in it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import click
@@ -48,6 +48,9 @@ class Memory:
 
     def get(self, key: str) -> bytes | None:
         return self._store.get(key)
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        return [self._store.get(key) for key in keys]
 
     def put(self, key: str, value: bytes) -> None:
         self._store[key] = value

@@ -21,6 +21,7 @@ COLUMNS = {
     "adversary": ("planted", "wrong values"),
     "faults": ("complaint", "wrong values accepted"),
     "network": ("up again s", "orderers MiB"),
+    "contracts": ("signatures checked", "statements/s"),
     "settle": ("member periods", "us each", "exchanges s"),
 }
 

@@ -10,7 +10,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ledger.fabric.shim import Handler
 from ledger.fabric.stub import CallFailed, Refused, Stub
@@ -43,6 +43,9 @@ class StubStore:
 
     def get(self, key: str) -> bytes | None:
         return self._stub.get(key, self._collection)
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        return self._stub.get_multiple(keys, self._collection)
 
     def put(self, key: str, value: bytes) -> None:
         self._stub.put(key, value, self._collection)

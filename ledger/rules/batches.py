@@ -31,7 +31,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import islice
 from typing import Any
 
 from cryptography import x509
@@ -77,9 +78,6 @@ MEMBER = "aigeco.member"
 
 ERASER = "eraser"
 """Role of who may purge, in the gateway's home organisation or a manager's."""
-
-EVERY_SIGNATURE = True
-"""Each endorser checks each signature, not the head's only (docs/adr)."""
 
 _SID_BYTES = 32
 _HOUR_MS = 3_600_000
@@ -142,7 +140,7 @@ class _Committed:
 # ---- what is written
 
 
-def _submit(state: State, call: Call) -> bytes:
+def _submit(every: bool, state: State, call: Call) -> bytes:
     """Commit the batch in the secret's ``batch``, published by ``gateway``.
 
     Answers: ``outcome`` (``committed``, ``exists``, ``refused``), with ``batch``, the public record, or ``reason``,
@@ -156,7 +154,7 @@ def _submit(state: State, call: Call) -> bytes:
         batch, claims = batches.parse(call.hidden_bytes("batch"))
     except Malformed as error:
         raise Declined(Reason.MALFORMED, str(error)) from error
-    terms = Terms(_trust(state, batch, claims), call.time_ms, EVERY_SIGNATURE)
+    terms = Terms(_trust(state, batch, claims), call.time_ms, every)
     said = judge(_Committed(state), terms, named(given, "gateway"), batch, claims)
     if isinstance(said, Exists):
         return pack({"outcome": "exists", "batch": _get(state, "batch", batch.stream.hex(), ordered(batch.first))})
@@ -439,16 +437,17 @@ def _boundaries(state: State, call: Call) -> bytes:
     if len(points) * len(hours) > _MAX_HOURS:
         words = f"{len(points)} points in {len(hours)} hours: at most {_MAX_HOURS} together"
         raise Declined(Reason.MALFORMED, words)
-    found = []
     for point in points:
         if not isinstance(point, list) or len(point) != 2 or not all(isinstance(part, str) for part in point):
             raise Declined(Reason.MALFORMED, f'points: {str(point)[:60]}: ["gateway","sub"] is needed')
-        gateway, sub = point
-        if not SUB.fullmatch(gateway) or not SUB.fullmatch(sub):
+        if not all(SUB.fullmatch(part) for part in point):
             raise Declined(Reason.MALFORMED, f"points: {str(point)[:120]}: letters, digits and hyphens are needed")
+    keys = [key("hour", gateway, sub, ordered(hour)) for gateway, sub in points for hour in hours]
+    values = iter(state.private(READINGS).get_many(keys))
+    found = []
+    for gateway, sub in points:
         listed: Record = {"gateway": gateway, "sub": sub, "at": [], "change": []}
-        for hour in hours:
-            held = state.private(READINGS).get(key("hour", gateway, sub, ordered(hour)))
+        for held in islice(values, len(hours)):
             for what, items in unpack(held).items() if held else ():
                 listed[what] += [item for item in items if from_ms <= item[0] <= until_ms]
         found.append(listed)
@@ -548,21 +547,26 @@ def _period(given: Record) -> tuple[int, int]:
     return from_ms, integer(given, "until_ms", from_ms + 1, registry.LATEST_MS)
 
 
-CONTRACT = Contract(
-    NAME,
-    {
-        "SubmitBatch": _submit,
-        "Purge": _purge,
-        "Stream": _stream,
-        "Streams": _streams,
-        "Batches": _batches,
-        "Receipt": _receipt,
-        "Forks": _forks,
-        "Purged": _purged,
-        "Statements": _statements,
-        "StatementsAt": _statements_at,
-        "OfMeter": _of_meter,
-        "Boundaries": _boundaries,
-    },
-    (READINGS, EVIDENCE),
-)
+def contract(every: bool) -> Contract:
+    """The contract; ``every``: each endorser checks every signature, else the head's only (docs/adr/0014)."""
+    return Contract(
+        NAME,
+        {
+            "SubmitBatch": partial(_submit, every),
+            "Purge": _purge,
+            "Stream": _stream,
+            "Streams": _streams,
+            "Batches": _batches,
+            "Receipt": _receipt,
+            "Forks": _forks,
+            "Purged": _purged,
+            "Statements": _statements,
+            "StatementsAt": _statements_at,
+            "OfMeter": _of_meter,
+            "Boundaries": _boundaries,
+        },
+        (READINGS, EVIDENCE),
+    )
+
+
+CONTRACT = contract(every=True)

@@ -201,7 +201,8 @@ def _take(parts: dict[str, Record], names: Sequence[str], number: int, found: Ex
 
 def _unchanged(state: State, last: Record, packed: dict[str, bytes]) -> bool:
     place = (last["group"], ordered(last["first_ms"]), ordered(last["version"]))
-    return packed == {name: state.private(TRANSFERS).get(key("part", *place, name)) for name in last["members"]}
+    values = state.private(TRANSFERS).get_many([key("part", *place, name) for name in last["members"]])
+    return packed == dict(zip(last["members"], values, strict=True))
 
 
 # ---- disputes

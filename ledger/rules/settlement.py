@@ -267,7 +267,8 @@ def _counts(shares: Sequence[Sequence[Share]]) -> Record:
 def _unchanged(state: State, last: Record, members: dict[str, bytes]) -> bool:
     results = state.private(RESULTS)
     place = (last["group"], ordered(last["first_ms"]), ordered(last["version"]))
-    held = {name: results.get(key("share", *place, name)) for name in last["members"]}
+    values = results.get_many([key("share", *place, name) for name in last["members"]])
+    held = dict(zip(last["members"], values, strict=True))
     gone = next((name for name in last["members"] if held[name] is None), None)
     if gone is not None:
         words = f"the results of {gone} from {last['first_ms']} ms on are erased, or not held by this organisation"
@@ -453,8 +454,8 @@ def _version(state: State, group: Record, given: Record) -> Record:
 def _held(state: State, run: Record, names: Sequence[str]) -> list[list[Share]]:
     place, results = (run["group"], ordered(run["first_ms"]), ordered(run["version"])), state.private(RESULTS)
     found = []
-    for name in names:
-        value = results.get(key("share", *place, name))
+    values = results.get_many([key("share", *place, name) for name in names])
+    for name, value in zip(names, values, strict=True):
         if value is None:
             words = f"{name} has no part in that, was erased, or is not held by this organisation"
             raise Declined(Reason.UNKNOWN, words)

@@ -33,9 +33,9 @@ NEIGHBOUR = Caller("CommunityMSP", "joan", {"aigeco.member": "member-2"})
 class Place:
     """A registry and measurements on one ledger in memory."""
 
-    def __init__(self, world: World, *more: Contract) -> None:
+    def __init__(self, world: World, *more: Contract, every: bool = True) -> None:
         self.world = world
-        self.ledger = MemoryLedger(registry.CONTRACT, contract.CONTRACT, *more, time_ms=START_MS)
+        self.ledger = MemoryLedger(registry.CONTRACT, contract.contract(every), *more, time_ms=START_MS)
         organisations = {
             "CommunityMSP": ["manager", "metering"],
             "AuditMSP": ["auditor", "metering"],
@@ -306,3 +306,34 @@ def test_boundaries_of_an_hour_come_from_several_batches_and_go_with_theirs(plac
     assert not any(name.startswith("hour/") for name in place.ledger.stores.get(("measurements", "readings"), {}))
     with pytest.raises(Declined, match="at most"):
         place.ask("Boundaries", points=points["points"], from_ms=0, until_ms=START_MS)
+
+
+def test_what_a_check_of_the_heads_signature_alone_would_miss(world: World) -> None:
+    """A bad signature in the middle: the head vouches for the contents, but not for that signature (docs/adr/0014)."""
+    forged = world.line("alpha").begin().grow(9)
+    bad, genuine = forged.forged(0, 10, 4), forged.batch(0, 10)
+    assert bad.root == genuine.root, "the sids, and so the root and the receipt, are the same"
+    outcomes = {}
+    for every in (True, False):
+        place = Place(world, every=every)
+        place.registry("RegisterGateway", gateway="alpha", owner="CommunityMSP")
+        outcomes[every] = place.send(bad)
+        if not every:  # the first bytes stay, also when the genuine ones come
+            assert place.send(genuine)["outcome"] == "exists"
+            kept = place.ask("Statements", stream=bad.stream.hex())["statements"][4][1]
+            assert kept == bad.statements[4].hex() != genuine.statements[4].hex()
+    assert outcomes[False]["outcome"] == "committed"
+    assert (outcomes[True]["outcome"], outcomes[True]["reason"]) == ("refused", 3)
+    assert "signature of statement 4" in outcomes[True]["words"]
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_a_changed_value_is_noticed_by_the_heads_signature_alone(world: World, every: bool) -> None:
+    line, other = world.line("alpha").begin().grow(9), world.line("alpha").begin().grow(9)
+    place = Place(world, every=every)
+    place.registry("RegisterGateway", gateway="alpha", owner="CommunityMSP")
+    said = [(each.sid, each.data) for each in line.statements]
+    said[4] = (other.statements[4].sid, other.statements[4].data)
+    mixed = batches.build(line.batch(0, 10).stream, 0, bytes(32), said)
+    with pytest.raises(Declined, match="malformed"):
+        place.send(mixed)

@@ -5,7 +5,7 @@ Reads see what was committed before the call; a call that raises leaves nothing;
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -34,6 +34,9 @@ class MemoryState:
 
     def get(self, key: str) -> bytes | None:
         return MemoryStore(self, PUBLIC).get(key)
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        return MemoryStore(self, PUBLIC).get_many(keys)
 
     def put(self, key: str, value: bytes) -> None:
         MemoryStore(self, PUBLIC).put(key, value)
@@ -68,6 +71,9 @@ class MemoryStore:
 
     def get(self, key: str) -> bytes | None:
         return self._committed.get(key)
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        return [self.get(key) for key in keys]
 
     def put(self, key: str, value: bytes) -> None:
         assert isinstance(value, bytes), "values are bytes"

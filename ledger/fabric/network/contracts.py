@@ -56,6 +56,15 @@ def deploy(commands: Commands, layout: Layout, profile: Profile) -> None:
         FabricProblem: a step was refused, or the peers do not endorse.
     """
     lifecycle.deploy(commands, profile, deployments(profile, layout.folder / PACKAGES))
+    found(profile)
+
+
+def found(profile: Profile) -> None:
+    """Found the registry, if nobody has.
+
+    Raises:
+        FabricProblem: the peers do not endorse.
+    """
     manager = profile.with_role(registry.MANAGER)[0]
     organisations = {each.id: list(each.roles) for each in profile.organisations}
     arguments = pack({"organisations": organisations})

@@ -239,6 +239,19 @@ def _wait_for(layout: Layout, node: Peer | Orderer, until: float) -> None:
     _wait_until(service(layout, node), _addresses(node), until)
 
 
+def wait_for_address(address: str, patience_s: float = _PATIENCE_S) -> None:
+    """Wait until somebody listens.
+
+    Raises:
+        FabricProblem: nobody does.
+    """
+    until = time.monotonic() + patience_s
+    while not _listens(address):
+        if time.monotonic() > until:
+            raise FabricProblem(f"nobody listens on {address} after {patience_s:g} s", "aigeco-peer network status")
+        time.sleep(0.02)
+
+
 def _wait_until(found: Service, addresses: Sequence[str], until: float) -> None:
     while not all(_listens(address) for address in addresses):
         if found.pid() is None:
