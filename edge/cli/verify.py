@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import click
 
 from edge.cli.exits import Exit
 from edge.cli.progress import percent
-from edge.cli.table import age, some
+from edge.cli.table import age, fit, some
 
 if TYPE_CHECKING:
     from signer.verify import Report
@@ -41,7 +42,8 @@ def command(folder: Path, trust: Path | None, as_json: bool) -> int:
     if as_json:
         print(json.dumps(report.as_json()))
     else:
-        print("\n".join(_lines(report)))
+        for line in _lines(report):
+            print(fit(line, sys.stdout))
     return Exit.OK if report.ok else Exit.DOES_NOT_HOLD
 
 
