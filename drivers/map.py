@@ -11,6 +11,7 @@ Rules
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -332,7 +333,9 @@ def check_name(path: Path) -> None:
 @lru_cache(maxsize=256)
 def _of_the_catalogue(name: str) -> MeterMap:
     if name not in names():
-        advice = closest(name, names()) + f"; or the path of a file that ends in {SUFFIX}"
+        near = difflib.get_close_matches(name, names(), n=1)
+        known = closest(name, names()) if near else "aigeco maps list names them"
+        advice = f"{known}; or the path of a file that ends in {SUFFIX}"
         raise MapError(name, [Problem("", "", "no such meter model in the catalogue", advice)])
     return parse((CATALOGUE / f"{name}{SUFFIX}").read_bytes(), name)
 

@@ -280,13 +280,13 @@ def _bus(section: Section, base: Path, period_s: int) -> Bus:
     meters = tuple(_meter(meter, base, period_s) for meter in section.sections("meter", _MOST_METERS))
     if not meters:
         section.wrong("meter", None, "a line without meters", "add a [[bus.meter]] below it")
-    endpoint = _endpoint(section, meters[0].map if meters else None)
+    endpoint = _endpoint(section, base, meters[0].map if meters else None)
     bus = Bus(section.text("name", str(endpoint)), endpoint, meters)
     section.close()
     return bus
 
 
-def _endpoint(section: Section, meter_map: MeterMap | None) -> Endpoint:
+def _endpoint(section: Section, base: Path, meter_map: MeterMap | None) -> Endpoint:
     if section.has("tcp") == section.has("serial"):
         words = "both a TCP connection and a serial port" if section.has("tcp") else "neither tcp nor serial is given"
         section.wrong("tcp", None, words, 'tcp = "192.168.1.20:502", or serial = "/dev/serial/by-id/..."')
@@ -297,6 +297,8 @@ def _endpoint(section: Section, meter_map: MeterMap | None) -> Endpoint:
         return TcpEndpoint(host, port, section.choice("framing", ("tcp", "rtu"), "tcp"))
     defaults = meter_map.serial if meter_map else None
     path = section.text("serial") if section.has("serial") else ""
+    if path and not path.startswith("/"):
+        path = str((base / path).absolute())
     baud, parity = (str(defaults.baud), defaults.parity) if defaults else ("9600", "N")
     return SerialEndpoint(
         path,

@@ -124,6 +124,8 @@ def write(path: Path, model: str | None) -> None:
     except FileExistsError:
         advice = f"another name, or aigeco maps check {path}"
         raise Refused(f"{path}: is there already, and nothing is overwritten", Exit.USAGE, advice) from None
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}", Exit.USAGE, "another folder, or make this one") from None
 
 
 def _relative(text: str, model: str) -> str:

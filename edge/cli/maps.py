@@ -8,6 +8,7 @@ Rules
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,8 +60,10 @@ def list_maps(search: Sequence[str], kind: str | None, as_json: bool) -> None:
             )
             for one in found
         ]
-        table.show(("name", "kind", "phases", "settles", "confirmed", "lines", "model"), rows, right=("phases",))
-    print(f"{some(len(found), 'model')}{'' if found else ': other words, or none, find more'}")
+        headings = ("name", "kind", "phases", "settles", "confirmed", "lines", "model")
+        table.show(headings, rows, right=("phases",), under=True)
+    nothing = "; fewer words find more, and aigeco maps new NAME begins a new one"
+    print(f"{some(len(found), 'model')}{'' if found else nothing}")
 
 
 def _listed(one: MeterMap) -> dict[str, object]:
@@ -129,11 +132,11 @@ def _tell(one: Checked) -> None:
     wide = max(len(check.name) for check in one.checks)
     for check in one.checks:
         words = check.words or some(len(check.problems), "problem")
-        print(f"{check.state:<7}  {check.name:<{wide}}  {words}")
+        print(table.fit(f"{check.state:<7}  {check.name:<{wide}}  {words}", sys.stdout))
         for problem in check.problems:
-            print(f"  {problem}")
+            print(table.fit(f"  {problem}", sys.stdout))
             if problem.advice:
-                print(f"    try: {problem.advice}")
+                print(table.fit(f"    try: {problem.advice}", sys.stdout))
     state = "ok" if one.ok else f"{some(sum(len(check.problems) for check in one.checks), 'problem')}"
     print(f"{one.name}: {state}{f', {one.skipped} skipped' if one.skipped else ''}")
 

@@ -84,7 +84,8 @@ class Answer:
 def command(model: str, word_order: str | None, dump: Path | None, as_json: bool, **options: Any) -> int:
     """Read the meter MODEL once, over TCP or a serial line, and show what it says.
 
-    MODEL is a name of the catalogue, such as eastron_sdm630, or the path of a map file that ends in .toml.
+    MODEL is a name of the catalogue, such as eastron_sdm630, or the path of a map file that ends in .toml. Nothing is
+    written to the meter. Stop the gateway before its own line is used: systemctl stop aigeco.
     """
     from drivers.map import load
 

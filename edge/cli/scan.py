@@ -85,7 +85,8 @@ def command(
 ) -> int:
     """Find the meters on a serial line or on hosts, and say which models they can be.
 
-    Only reads. What is likely is asked first; Ctrl-C shows what was found so far.
+    Only reads. What is likely is asked first; Ctrl-C shows what was found so far. Stop the gateway before its own
+    line is scanned: systemctl stop aigeco.
     """
     from drivers.map import load, names
     from drivers.modbus import Disconnected

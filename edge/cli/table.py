@@ -3,6 +3,7 @@
 Rules
 - Without a terminal: plain text, the same on every machine, never wrapped, no colours.
 - With a terminal: the same cells, the headings bold; a figure that is cut off misleads, so a row is never cut.
+  Where asked for, the last cell of a row that is too wide stands on a line below it.
 - Numbers are grouped by thousands with commas, a decimal point stays a point.
 """
 
@@ -51,12 +52,22 @@ def age(seconds: float) -> str:
     return f"{whole // 86400} d"
 
 
-def show(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """Print a table; columns named in ``right`` are aligned to the right, columns without any content are left out."""
+def show(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = (), under: bool = False
+) -> None:
+    """Print a table; columns named in ``right`` are aligned to the right, columns without any content are left out.
+
+    ``under``: on a terminal, the last cell of a row that is too wide goes below the row.
+    """
     kept = [column for column in range(len(headings)) if any(row[column] for row in rows)]
     headings = [headings[column] for column in kept]
     lines = aligned(headings, [[row[column] for column in kept] for row in rows], right)
     heading, *shown = plain(lines)
+    if under and sys.stdout.isatty():
+        wide = shutil.get_terminal_size().columns
+        shown = [
+            _under(cells, wide) if len(text) > wide else text for text, cells in zip(shown, lines[1:], strict=True)
+        ]
     print("\n".join([_bold(heading) if sys.stdout.isatty() else heading, *shown]))
 
 
@@ -75,6 +86,13 @@ def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Seque
         ]
         for row in [headings, *rows]
     ]
+
+
+def _under(cells: Sequence[str], wide: int) -> str:
+    """A row, with its last cell on lines of its own."""
+    (row,) = plain([cells[:-1]])
+    below = textwrap.wrap(cells[-1], wide, initial_indent="  ", subsequent_indent="    ")
+    return "\n".join([row, *below])
 
 
 def _bold(words: str) -> str:

@@ -188,7 +188,13 @@ def test_list_searches(aigeco: Aigeco) -> None:
     kinds = {one["kind"] for one in json.loads(aigeco("maps", "list", "--kind", "both", "--json").out)["maps"]}
     assert kinds == {"both"}
     nothing = aigeco("maps", "list", "perpetuum", "mobile")
-    assert (nothing.code, nothing.out) == (0, "0 models: other words, or none, find more\n")
+    assert (nothing.code, nothing.out) == (
+        0,
+        "0 models; fewer words find more, and aigeco maps new NAME begins a new one\n",
+    )
+    folder = aigeco("maps", "new", "acme/one")
+    assert (folder.code, folder.problem[0]) == (2, "acme/one.toml: No such file or directory")
+    assert "try: another folder, or make this one" in folder.err
 
 
 @pytest.mark.parametrize("name", names())

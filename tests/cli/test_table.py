@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.cli.table import age, aligned, fit, grouped, on_the_point, plain
+from edge.cli.table import age, aligned, fit, grouped, on_the_point, plain, show
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,26 @@ def test_a_terminal_gets_the_same_cells(columns: int) -> None:
     assert b"\x1b[1m" in seen
     lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", seen.decode()).splitlines()]
     assert lines == plain_text.splitlines()
+
+
+def test_on_a_terminal_the_last_cell_of_a_row_that_is_too_wide_stands_below_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [("short", "Acme One"), ("a-name-that-is-long", "Acme Two " * 6)]
+    show(("name", "model"), rows, under=True)
+    assert len(capsys.readouterr().out.splitlines()) == 3, "elsewhere a row is a line"
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "40")
+    show(("name", "model"), rows, under=True)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).splitlines()
+    assert shown == [
+        "name                 model",
+        "short                Acme One",
+        "a-name-that-is-long",
+        "  Acme Two Acme Two Acme Two Acme Two",
+        "    Acme Two Acme Two",
+    ]
 
 
 class _Terminal(io.StringIO):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -213,6 +214,11 @@ def test_an_unknown_model_is_told_the_nearest_names() -> None:
     with pytest.raises(MapError, match="no such meter model") as caught:
         load("eastron_sdm360")
     assert "eastron_sdm630" in caught.value.__notes__[0]
+    with pytest.raises(MapError) as caught:
+        load("xyz")
+    assert caught.value.__notes__[0].startswith("try: aigeco maps list names them; or the path"), (
+        "not some dozen of many"
+    )
     with pytest.raises(MapError):
         load("../map")
 
@@ -255,6 +261,7 @@ JUNK = st.one_of(
 
 
 def mutate(content: dict[str, Any], path: tuple[str | int, ...], action: str, junk: object) -> None:
+    junk = deepcopy(junk)  # what is drawn is one object in all examples, and may be changed again below
     holder: Any = content
     for key in path[:-1]:
         holder = holder[key]

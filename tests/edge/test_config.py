@@ -92,6 +92,16 @@ def test_the_examples_commented_settings_are_their_defaults() -> None:
     assert parse(spoken, Path("x.toml")) == plain
 
 
+def test_a_relative_port_is_seen_from_the_configuration_like_every_other_path() -> None:
+    """From another folder the gateway would look for another port than the technician's commands."""
+    text = GOOD.replace('serial = "/dev/ttyUSB0"', 'serial = "site/rs485"')
+    endpoint = next(
+        bus.endpoint for bus in parse(text, Path("/etc/aigeco/aigeco.toml")).buses if "rs485" in str(bus.endpoint)
+    )
+    assert isinstance(endpoint, SerialEndpoint)
+    assert endpoint.path == "/etc/aigeco/site/rs485"
+
+
 def test_without_mqtt_nothing_is_sent() -> None:
     assert read(GOOD.split("[mqtt]")[0]).mqtt is None
 
