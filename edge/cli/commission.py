@@ -21,8 +21,9 @@ from edge.cli.exits import Exit, Refused
 from edge.cli.line import Line
 
 if TYPE_CHECKING:
-    from edge.commission import Candidate
-    from edge.config import Config, Meter
+    from edge.commission import Candidate, Row
+    from edge.config import Bus, Config, Meter
+    from edge.visit import Look
 
 
 @click.command("commission", short_help="Put a meter into service, signed.")
@@ -84,14 +85,12 @@ def command(
     left = questions.leaving(f"nothing was signed; {there}aigeco commission {name} begins again")
     with visiting.site_of(found) as site:
         with left:
-            seen = visiting.look(found, bus, which)
-            judged, better = visiting.judge(seen)
-            wrong = any(row.wrong for rows in judged.values() for row in rows)
-            if not as_json:
-                number = f", serial number {seen.serial}" if seen.serial else ""
-                words = f"{which.map.manufacturer} {which.map.model}, unit {which.unit} on {bus.name}{number}"
-                print(table.fit(words, sys.stdout))
-                visiting.show(judged, better)
+            seen, judged, better, wrong = _seen(found, bus, which, as_json)
+            settings = _settings(better)
+            if wrong and settings and not quiet and newmeter.set_right(path, found, which, settings):
+                found = config.load(path)
+                bus, which = visiting.meter_of(found, name)
+                seen, judged, better, wrong = _seen(found, bus, which, as_json)
             shape: dict[str, object] = {
                 "meter": which.name,
                 "serial": seen.serial,
@@ -147,6 +146,26 @@ def _check_role(meter: Meter, role: str | None) -> None:
         raise Refused(f"meter {meter.name}: its role in the configuration is {configured}", Exit.CONFIG, advice)
 
 
+def _seen(
+    config: Config, bus: Bus, meter: Meter, silent: bool
+) -> tuple[Look, dict[str, tuple[Row, ...]], dict[str, tuple[Candidate, ...]], bool]:
+    """What the meter says now, shown unless ``silent``; its values judged, what would help; whether any is wrong."""
+    seen = visiting.look(config, bus, meter)
+    judged, better = visiting.judge(seen)
+    if not silent:
+        number = f", serial number {seen.serial}" if seen.serial else ""
+        words = f"{meter.map.manufacturer} {meter.map.model}, unit {meter.unit} on {bus.name}{number}"
+        print(table.fit(words, sys.stdout))
+        visiting.show(judged, better)
+    return seen, judged, better, any(row.wrong for rows in judged.values() for row in rows)
+
+
+def _settings(better: dict[str, tuple[Candidate, ...]]) -> tuple[str, ...]:
+    """Lines for the configuration that make the values plausible, where there are any: the best of each point."""
+    lines = (line for several in better.values() for each in several[:1] for line in each.settings)
+    return tuple(dict.fromkeys(lines))
+
+
 def _insist(
     config: Config,
     meter: Meter,
@@ -165,7 +184,7 @@ def _insist(
     words = f"meter {meter.name}: its values are not plausible; nothing was signed"
     if shape is not None:
         print(json.dumps({**shape, "error": words}))
-    settings = [line for several in better.values() for each in several[:1] for line in each.settings]
+    settings = _settings(better)
     advice = f"{' and '.join(settings)} for {meter.name} in {config.path}; aigeco config apply; then again"
     if not settings:
         advice = f"what {'candidates say' if shape is not None else 'is said above'}; then again"

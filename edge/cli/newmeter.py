@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from drivers.map import MeterMap
     from drivers.recognise import Candidate
     from drivers.scan import Found
-    from edge.config import Config
+    from edge.config import Config, Meter
 
 ROLES = ("grid", "consumption", "generation", "storage", "other")
 
@@ -299,6 +299,28 @@ def _lines(device: _Device, name: str, role: str) -> tuple[str, ...]:
     order = (f'word_order = "{device.word_order}"',) if device.word_order else ()
     keys = {"name": name, "model": device.model, "unit": device.unit, "role": role}
     return (*(f"{key} = {json.dumps(value)}" for key, value in keys.items()), *order)
+
+
+def set_right(path: Path, config: Config, meter: Meter, lines: Sequence[str]) -> bool:
+    """Write what would make a meter's values plausible into its section, after a yes; False: it was not wanted.
+
+    Raises:
+        Refused: the running gateway does not take it; the file is written.
+    """
+    from edge import addition
+    from edge.config import parse
+
+    places = [(number, bus.meters.index(meter)) for number, bus in enumerate(config.buses) if meter in bus.meters]
+    try:
+        found = addition.set_keys(path.read_text(), *places[0], lines)
+    except addition.NotUnderstood:  # what to write is on the screen
+        return False
+    after = parse(found, path)
+    if not questions.yes(f"write {' and '.join(lines)} for {meter.name} into {path}?", default=True):
+        return False
+    _write(path, found)
+    _put_into_force(path, after, False)
+    return True
 
 
 def _write(path: Path, text: str) -> None:

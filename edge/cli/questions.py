@@ -78,8 +78,13 @@ def insist(words: str, default: bool = False) -> None:
     Raises:
         click.Abort: no, or the question was left.
     """
-    if not _answer(lambda: click.confirm(fit(words, sys.stdout), default=default)):
+    if not yes(words, default):
         raise click.Abort
+
+
+def yes(words: str, default: bool = False) -> bool:
+    """Whether a yes is answered; raises click.Abort when the question was left."""
+    return _answer(lambda: click.confirm(fit(words, sys.stdout), default=default))
 
 
 def _answer(asked: Callable[[], T]) -> T:

@@ -254,6 +254,20 @@ class TestImplausible:
         turned.path.write_text(turned.path.read_text().replace("unit = 1", 'unit = 1\nword_order = "little"'))
         assert aigeco("commission", "house", "--config", turned.path, *WHO, "--yes").code == 0
 
+    def test_guided_it_is_set_after_a_yes(self, turned: Config) -> None:
+        answers = "y\n\nN. Puig\nroof 3\ny\n"
+        done = CliRunner().invoke(cli, ["commission", "house", "--config", str(turned.path)], input=answers)
+        assert done.exit_code == 0, done.output
+        assert tomllib.loads(turned.path.read_text())["bus"][0]["meter"][0]["word_order"] == "little"
+        assert claims_of(turned)[-1].kind == Kind.COMMISSION
+
+    def test_guided_it_is_left_after_a_no(self, turned: Config) -> None:
+        before = turned.path.read_bytes()
+        done = CliRunner().invoke(cli, ["commission", "house", "--config", str(turned.path)], input="n\nn\n")
+        assert done.exit_code == 130
+        assert turned.path.read_bytes() == before
+        assert not turned.spool.exists()
+
     def test_anyway(self, aigeco: Aigeco, turned: Config) -> None:
         assert aigeco("commission", "house", "--config", turned.path, *WHO, "--yes", "--anyway").code == 0
         assert claims_of(turned)[-1].kind == Kind.COMMISSION

@@ -1,4 +1,4 @@
-"""A meter more in a configuration's text: nothing that was written changes, or it is refused."""
+"""A meter or a key more in a configuration's text: nothing that was written changes, or it is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.addition import NotUnderstood, add_meter
+from edge.addition import NotUnderstood, add_meter, set_keys
 
 METER = ('name = "house"', 'model = "eastron_sdm630"', "unit = 3")
 BUS = ('serial = "/dev/serial/by-id/usb-1"', "baud = 9600")
@@ -102,3 +102,25 @@ def test_everything_else_stays(buses: list[tuple[str, int, str]], data: st.DataO
     old = text.splitlines()
     kept = iter(found.splitlines())
     assert all(line in kept for line in old), "the lines of before, in their order"
+
+
+@pytest.mark.parametrize(("bus", "name", "behind"), [(0, "pv", "# the fuse\n"), (1, "two", '  name = "two"\n')])
+def test_a_key_goes_to_the_end_of_its_meter(bus: int, name: str, behind: str) -> None:
+    found = set_keys(TEXT, bus, 0, ('word_order = "little"',))
+    assert found == TEXT.replace(behind, f'{behind}word_order = "little"\n')
+    meter = tomllib.loads(found)["bus"][bus]["meter"][0]
+    assert (meter["name"], meter["word_order"]) == (name, "little")
+
+
+def test_a_key_of_the_second_meter_of_a_line() -> None:
+    found = set_keys(add_meter(TEXT, METER, 0), 0, 1, ('word_order = "little"', "scale = 10"))
+    assert tomllib.loads(found)["bus"][0]["meter"][1]["scale"] == 10
+    assert found.replace('word_order = "little"\nscale = 10\n', "") == add_meter(TEXT, METER, 0)
+
+
+@pytest.mark.parametrize(
+    "text", [TEXT.replace("unit = 1\n", 'word_order = "big"\n'), 'bus = [{ tcp = "a", meter = [{ unit = 1 }] }]']
+)
+def test_a_key_that_is_there_or_has_no_place_is_refused(text: str) -> None:
+    with pytest.raises(NotUnderstood):
+        set_keys(text, 0, 0, ('word_order = "little"',))
