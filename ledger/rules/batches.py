@@ -274,7 +274,7 @@ def _purge(state: State, call: Call) -> bytes:
     readings.purge(key("batch", stream, first))
     why = text(given, "why")[:100]
     done = {"stream": stream, "first": record["first"], "count": record["count"], "why": why, "time_ms": call.time_ms}
-    done |= {"organisation": call.caller.organisation, "name": call.caller.name, "transaction": call.transaction}
+    done |= call.by
     state.put(key("purged", stream, first), pack(done))
     return pack(done)
 
@@ -459,13 +459,7 @@ def _boundaries(state: State, call: Call) -> bytes:
 
 def _metering(state: State, call: Call) -> None:
     organisation = call.caller.organisation
-    try:
-        entry = unpack(state.ask(registry.NAME, "Organisation", pack({"organisation": organisation})))
-    except Declined as declined:
-        if declined.reason is not Reason.UNKNOWN:
-            raise
-        entry = {"roles": []}
-    if registry.METERING not in entry["roles"]:
+    if registry.METERING not in registry.organisation_roles(state, organisation):
         raise Declined(Reason.FORBIDDEN, f"{organisation} is no organisation here with the role {registry.METERING}")
 
 
@@ -480,8 +474,7 @@ def _home(state: State, call: Call, gateway: str) -> None:
     owner = unpack(state.ask(registry.NAME, "Gateway", pack({"gateway": gateway})))["owner"]
     if organisation == owner:
         return
-    entry = unpack(state.ask(registry.NAME, "Organisation", pack({"organisation": organisation})))
-    if registry.MANAGER not in entry["roles"]:
+    if registry.MANAGER not in registry.organisation_roles(state, organisation):
         raise Declined(Reason.FORBIDDEN, f"{organisation} may not do this: a {registry.MANAGER} or {owner} may")
 
 

@@ -59,7 +59,7 @@ def _offer(state: State, call: Call) -> bytes:
             words = f"{seller} and {buyer} have an order from {there['from_ms']} ms: from_ms {from_ms} overlaps"
             raise Declined(Reason.CONFLICT, f"{words} (EndOrder)")
     record = {"group": group["group"], "seller": seller, "buyer": buyer, "from_ms": from_ms, "until_ms": None}
-    record |= {"state": OFFERED, "offered_by": _signed(call)}
+    record |= {"state": OFFERED, "offered_by": call.by}
     place = (group["group"], seller, buyer, ordered(from_ms))
     state.private(TRANSFERS).put(key("terms", *place), pack(_terms(call)))
     state.put(key("order", *place), pack(record))
@@ -77,7 +77,7 @@ def _accept(state: State, call: Call) -> bytes:
     _aligned(group, given, "from_ms", call)
     if state.private(TRANSFERS).get(key("terms", *place)) != pack(_terms(call)):
         raise Declined(Reason.CONFLICT, "terms: these are not the terms that the seller offers")
-    record |= {"state": STANDING, "accepted_by": _signed(call)}
+    record |= {"state": STANDING, "accepted_by": call.by}
     state.put(key("order", *place), pack(record))
     return pack(record)
 
@@ -93,7 +93,7 @@ def _end_order(state: State, call: Call) -> bytes:
     if record["until_ms"] is not None:
         raise Declined(Reason.CONFLICT, f"the order has ended at {record['until_ms']} ms")
     until_ms = _aligned(own[0]["group"], given, "until_ms", call)
-    record |= {"until_ms": max(until_ms, record["from_ms"]), "ended_by": _signed(call)}
+    record |= {"until_ms": max(until_ms, record["from_ms"]), "ended_by": call.by}
     state.put(key("order", *place), pack(record))
     return pack(record)
 
@@ -143,7 +143,7 @@ def _record(state: State, call: Call) -> bytes:
         return pack(last)
     version = 1 if last is None else last["version"] + 1
     record = {name: run[name] for name in ("group", "first_ms", "count", "period_ms", "members")}
-    record |= {"version": version, "settlement": run["version"], "open": still_open, "by": _signed(call)}
+    record |= {"version": version, "settlement": run["version"], "open": still_open, "by": call.by}
     for name, part in packed.items():
         state.private(TRANSFERS).put(key("part", *place, ordered(version), name), part)
     state.put(key("last", *place), pack(record))
@@ -225,7 +225,7 @@ def _raise(state: State, call: Call) -> bytes:
             raise Declined(Reason.EXISTS, f"{member} has raised dispute {there['dispute']} about these periods")
     name = call.transaction[:16]
     record = {"group": group["group"], "first_ms": last["first_ms"], "dispute": name, "member": member}
-    record |= {"version": last["version"], "state": RAISED, "raised_by": _signed(call)}
+    record |= {"version": last["version"], "state": RAISED, "raised_by": call.by}
     place = (group["group"], ordered(last["first_ms"]), name)
     state.private(TRANSFERS).put(key("words", *place), pack({"words": words}))
     state.put(key("dispute", *place), pack(record))
@@ -252,7 +252,7 @@ def _resolve(state: State, call: Call) -> bytes:
     if outcome == UPHELD and last["version"] == record["version"]:
         words = f"version {record['version']}, which is disputed, is the last: settle and record again first"
         raise Declined(Reason.NOT_YET, words)
-    record |= {"state": outcome, "after": last["version"], "resolved_by": _signed(call)}
+    record |= {"state": outcome, "after": last["version"], "resolved_by": call.by}
     state.put(place, pack(record))
     return pack(record)
 
@@ -359,10 +359,6 @@ def _aligned(group: Record, given: Record, name: str, call: Call) -> int:
     if at_ms < call.time_ms:
         raise Declined(Reason.CONFLICT, f"{name}: {at_ms} is past ({call.time_ms} ms)")
     return at_ms
-
-
-def _signed(call: Call) -> Record:
-    return {"organisation": call.caller.organisation, "name": call.caller.name, "transaction": call.transaction}
 
 
 CONTRACT = Contract(

@@ -95,7 +95,7 @@ class Point:
 def create_group(state: State, call: Call) -> bytes:
     """``{"group","zone","period_ms"}``, once."""
     call.caller.need(SETTLER)
-    if registry.MANAGER not in organisation_roles(state, call.caller.organisation):
+    if registry.MANAGER not in registry.organisation_roles(state, call.caller.organisation):
         raise Declined(Reason.FORBIDDEN, f"{call.caller.organisation} is no {registry.MANAGER} here")
     given = call.record()
     only(given, "group", "zone", "period_ms")
@@ -117,7 +117,7 @@ def set_member(state: State, call: Call) -> bytes:
         "group": group["group"],
         "member": member,
         "organisation": named(given, "organisation"),
-        "by": signed(call),
+        "by": call.by,
     }
     return pack(versions.change(state, key("member", group["group"]), member, record, call.time_ms))
 
@@ -146,7 +146,7 @@ def add_point(state: State, call: Call) -> bytes:
             words = f"{gateway}/{sub} is point {there['point']} of group {there['group']} {until}: from_ms {from_ms}"
             raise Declined(Reason.CONFLICT, f"{words} overlaps (EndPoint)")
     record = {"group": group["group"], "point": name, "kind": kind, "member": member, "gateway": gateway, "sub": sub}
-    record |= {"from_ms": from_ms, "until_ms": None, "by": signed(call)}
+    record |= {"from_ms": from_ms, "until_ms": None, "by": call.by}
     answer = _once(state, call, key("point", group["group"], name), record, f"point {name}")
     state.put(key("taken", gateway, sub, ordered(from_ms)), pack(record))
     return answer
@@ -167,7 +167,7 @@ def end_point(state: State, call: Call) -> bytes:
     until_ms = aligned(group, given, "until_ms")
     if until_ms <= record["from_ms"]:
         raise Declined(Reason.CONFLICT, f"until_ms {until_ms}: the point began at {record['from_ms']} ms")
-    ended = pack({**record, "until_ms": until_ms, "ended_by": signed(call)})
+    ended = pack({**record, "until_ms": until_ms, "ended_by": call.by})
     state.put(place, ended)
     state.put(key("taken", record["gateway"], record["sub"], ordered(record["from_ms"])), ended)
     return ended
@@ -192,7 +192,7 @@ def agree(state: State, call: Call) -> bytes:
         words = f"from_ms {from_ms} is past ({call.time_ms} ms): coefficients are agreed before they hold"
         raise Declined(Reason.CONFLICT, words)
     record = {"group": group["group"], "from_ms": from_ms, "kind": kind, "members": names}
-    record |= {"coefficients": coefficients, "by": signed(call)}
+    record |= {"coefficients": coefficients, "by": call.by}
     state.put(key("agreement", group["group"], ordered(from_ms)), pack(record))
     return pack(record)
 
@@ -326,17 +326,6 @@ def day_of_hours(state: State, agreement: Agreement, year: int, day: int) -> lis
     return rows
 
 
-def organisation_roles(state: State, organisation: str) -> list[str]:
-    """What the registry says an organisation is; nothing for one that it does not know."""
-    try:
-        answer = state.ask(registry.NAME, "Organisation", pack({"organisation": organisation}))
-    except Declined as declined:
-        if declined.reason is Reason.UNKNOWN:
-            return []
-        raise
-    return list(unpack(answer)["roles"])
-
-
 def may_read(state: State, caller: Caller, group: Record, member: str | None) -> None:
     """Everybody's results: settlers of the group's organisation, settlers and auditors of distributors and auditors.
     One member's results: also certificates of that member's organisation that name the member.
@@ -347,7 +336,8 @@ def may_read(state: State, caller: Caller, group: Record, member: str | None) ->
     if not caller.roles.isdisjoint((SETTLER, AUDITOR)):
         if caller.organisation == group["organisation"]:
             return
-        if not {registry.AUDITOR, registry.DISTRIBUTOR}.isdisjoint(organisation_roles(state, caller.organisation)):
+        roles = registry.organisation_roles(state, caller.organisation)
+        if registry.AUDITOR in roles or registry.DISTRIBUTOR in roles:
             return
     if member is not None and is_member(state, caller, group["group"], member):
         return
@@ -370,15 +360,10 @@ def aligned(group: Record, given: Record, name: str) -> int:
     return at_ms
 
 
-def signed(call: Call) -> Record:
-    """Who did it."""
-    return {"organisation": call.caller.organisation, "name": call.caller.name, "transaction": call.transaction}
-
-
 def _once(state: State, call: Call, place: str, record: Record, what: str) -> bytes:
     if state.get(place) is not None:
         raise Declined(Reason.EXISTS, f"{what} exists already")
-    value = pack({**record, "by": signed(call)})
+    value = pack({**record, "by": call.by})
     state.put(place, value)
     return value
 

@@ -21,7 +21,7 @@ Rules
 
 from __future__ import annotations
 
-from ledger.rules import batches, boundaries, groups, registry
+from ledger.rules import batches, boundaries, registry
 from ledger.rules.boundaries import STEP_MS
 from ledger.rules.record import Record, pack, unpack
 from ledger.rules.registers import Certainty, energy, reads, sure
@@ -81,7 +81,7 @@ def _register_device(state: State, call: Call) -> bytes:
         raise Declined(Reason.CONFLICT, f"{gateway}/{sub} is device {unpack(there)['device']}")
     from_ms = _instant(given, "from_ms")
     record = {"device": name, "gateway": gateway, "sub": sub, "owner": _account(given), "from_ms": from_ms}
-    record |= {"through_ms": from_ms, "rest_wh": 0, "issued": 0, "by": groups.signed(call)}
+    record |= {"through_ms": from_ms, "rest_wh": 0, "issued": 0, "by": call.by}
     state.put(key("device", name), pack(record))
     state.put(key("taken", gateway, sub), pack({"device": name}))
     return pack(record)
@@ -107,7 +107,7 @@ def _issue(state: State, call: Call) -> bytes:
         "until_ms": until_ms,
         "owner": device["owner"],
         "state": HELD,
-        "issued_by": groups.signed(call),
+        "issued_by": call.by,
     }
     state.put(_lot_key(lot), pack(lot))
     further = {"through_ms": until_ms, "rest_wh": rest, "issued": device["issued"] + kwh}
@@ -122,7 +122,7 @@ def _skip(state: State, call: Call) -> bytes:
     only(given, "device", "until_ms", "why")
     _issuer(state, call)
     device = _device(state, given)
-    skipped = {"through_ms": _until(device, given), "why": text(given, "why")[:100], "skipped_by": groups.signed(call)}
+    skipped = {"through_ms": _until(device, given), "why": text(given, "why")[:100], "skipped_by": call.by}
     state.put(key("device", device["device"]), pack({**device, **skipped}))
     return pack({**device, **skipped})
 
@@ -169,7 +169,7 @@ def _retire(state: State, call: Call) -> bytes:
     """``{"device","first","count","for"}``: used up, for whom or what."""
     given = call.record()
     only(given, "device", "first", "count", "for")
-    change = {"state": RETIRED, "for": text(given, "for")[:100], "retired_by": groups.signed(call)}
+    change = {"state": RETIRED, "for": text(given, "for")[:100], "retired_by": call.by}
     return _change(state, call, given, change, "retired")
 
 
@@ -197,7 +197,7 @@ def _change(state: State, call: Call, given: Record, change: Record, what: str) 
     part = {**lot, "first": first, "count": count, **change}
     state.put(_lot_key(part), pack(part))
     moved = {"device": device["device"], "first": first, "count": count, "what": what, "from": lot["owner"]}
-    moved |= {"to": part["owner"], "time_ms": call.time_ms, "by": groups.signed(call)}
+    moved |= {"to": part["owner"], "time_ms": call.time_ms, "by": call.by}
     state.put(key("moved", device["device"], ordered(first), call.transaction), pack(moved))
     return pack(part)
 
@@ -247,7 +247,7 @@ def _moves(state: State, call: Call) -> bytes:
 
 def _issuer(state: State, call: Call) -> None:
     call.caller.need(ISSUER)
-    roles = groups.organisation_roles(state, call.caller.organisation)
+    roles = registry.organisation_roles(state, call.caller.organisation)
     if {registry.AUDITOR, registry.MANAGER}.isdisjoint(roles):
         words = f"{call.caller.organisation} is neither {registry.AUDITOR} nor {registry.MANAGER} here"
         raise Declined(Reason.FORBIDDEN, words)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 from ledger.rules import versions
-from ledger.rules.record import Record, pack, parse
+from ledger.rules.record import Record, pack, parse, unpack
 from ledger.rules.world import (
     Call,
     Caller,
@@ -62,6 +62,17 @@ _MAX_CERTIFICATE = 4096
 _MAX_PAGE = 1000
 
 
+def organisation_roles(state: State, organisation: str) -> list[str]:
+    """For other contracts: what an organisation is here; nothing for one that is not known."""
+    try:
+        answer = state.ask(NAME, "Organisation", pack({"organisation": organisation}))
+    except Declined as declined:
+        if declined.reason is Reason.UNKNOWN:
+            return []
+        raise
+    return list(unpack(answer)["roles"])
+
+
 # ---- organisations and the roots of their gateways
 
 
@@ -103,7 +114,7 @@ def _write_organisation(state: State, call: Call, name: str, roles: object) -> R
     named({"organisation": name}, "organisation")
     if not isinstance(roles, list) or any(role not in ROLES for role in roles):
         raise Declined(Reason.MALFORMED, f"roles of {name}: {str(roles)[:60]}: a list out of {', '.join(ROLES)}")
-    record = {"organisation": name, "roles": [role for role in ROLES if role in roles], "by": _signed(call)}
+    record = {"organisation": name, "roles": [role for role in ROLES if role in roles], "by": call.by}
     return versions.change(state, "organisation", name, record, call.time_ms)
 
 
@@ -123,7 +134,7 @@ def _write_authority(state: State, call: Call, given: Record, condition: str) ->
     if len(certificate) > _MAX_CERTIFICATE:
         raise Declined(Reason.MALFORMED, f"certificate: {len(certificate)} bytes, at most {_MAX_CERTIFICATE}")
     name = sha256(certificate).hexdigest()
-    record = {"authority": name, "certificate": certificate.hex(), "state": condition, "by": _signed(call)}
+    record = {"authority": name, "certificate": certificate.hex(), "state": condition, "by": call.by}
     return versions.change(state, "authority", name, record, call.time_ms)
 
 
@@ -144,7 +155,7 @@ def _register_gateway(state: State, call: Call) -> bytes:
     pins = {
         pin: octets(given, pin, 32).hex() if given.get(pin) is not None else None for pin in ("root", "certificate")
     }
-    record = {"gateway": name, "owner": owner, **pins, "state": ACTIVE, "by": _signed(call)}
+    record = {"gateway": name, "owner": owner, **pins, "state": ACTIVE, "by": call.by}
     return pack(versions.change(state, "gateway", name, record, call.time_ms))
 
 
@@ -155,7 +166,7 @@ def _revoke_gateway(state: State, call: Call) -> bytes:
     _of(state, call.caller, last["owner"], REGISTRAR)
     if last["state"] == REVOKED:
         return pack(last)
-    record = {**last, "state": REVOKED, "why": _words(given, "why"), "by": _signed(call)}
+    record = {**last, "state": REVOKED, "why": _words(given, "why"), "by": call.by}
     return pack(versions.change(state, "gateway", last["gateway"], record, call.time_ms))
 
 
@@ -186,7 +197,7 @@ def _register_meter(state: State, call: Call) -> bytes:
         "owner": named(given, "owner"),
         "calibrated_until_ms": None if until_ms is None else integer(given, "calibrated_until_ms", 0, LATEST_MS),
         "state": ACTIVE,
-        "by": _signed(call),
+        "by": call.by,
     }
     return pack(versions.change(state, "meter", name, record, call.time_ms))
 
@@ -200,7 +211,7 @@ def _retire_meter(state: State, call: Call) -> bytes:
     if hangs is not None and hangs["until_ms"] is None:
         words = f"meter {last['meter']} hangs at {hangs['gateway']}/{hangs['sub']}: end that first (UnassignMeter)"
         raise Declined(Reason.CONFLICT, words)
-    record = {**last, "state": RETIRED, "by": _signed(call)}
+    record = {**last, "state": RETIRED, "by": call.by}
     return pack(versions.change(state, "meter", last["meter"], record, call.time_ms))
 
 
@@ -224,7 +235,7 @@ def _assign_meter(state: State, call: Call) -> bytes:
         "sub": sub,
         "from_ms": from_ms,
         "until_ms": None,
-        "by": _signed(call),
+        "by": call.by,
     }
     return _write_assignment(state, record)
 
@@ -239,7 +250,7 @@ def _unassign_meter(state: State, call: Call) -> bytes:
     gateway = _known(state, "gateway", there["gateway"])
     _of(state, call.caller, gateway["owner"], REGISTRAR, INSTALLER)
     until_ms = integer(given, "until_ms", there["from_ms"], LATEST_MS)
-    return _write_assignment(state, {**there, "until_ms": until_ms, "ended_by": _signed(call)})
+    return _write_assignment(state, {**there, "until_ms": until_ms, "ended_by": call.by})
 
 
 def _write_assignment(state: State, record: Record) -> bytes:
@@ -372,10 +383,6 @@ def _words(given: Record, name: str) -> str:
     if len(words) > _MAX_TEXT:
         raise Declined(Reason.MALFORMED, f"{name}: {len(words)} characters, at most {_MAX_TEXT}")
     return words
-
-
-def _signed(call: Call) -> Record:
-    return {"organisation": call.caller.organisation, "name": call.caller.name, "transaction": call.transaction}
 
 
 CONTRACT = Contract(

@@ -99,7 +99,7 @@ def _settle(state: State, call: Call) -> bytes:
         "points": [point.point for point in points],
         "periods": _counts(shares),
         "time_ms": call.time_ms,
-        "by": groups.signed(call),
+        "by": call.by,
     }
     place = (group["group"], ordered(stretch.first_ms), ordered(version))
     results = state.private(RESULTS)
@@ -299,7 +299,7 @@ def _erase(state: State, call: Call) -> bytes:
             for point in mine:
                 if point in run["points"]:
                     results.purge(key("source", *place, point))
-        state.put(key("erased", group["group"], member, ordered(run["first_ms"])), pack(groups.signed(call)))
+        state.put(key("erased", group["group"], member, ordered(run["first_ms"])), pack(call.by))
     return pack({"group": group["group"], "member": member, "stretches": erased})
 
 
@@ -360,7 +360,7 @@ def _totals(state: State, call: Call) -> bytes:
     given = call.record()
     only(given, "group", "first_ms", "version")
     group = groups.known_group(state, given)
-    there = set(groups.organisation_roles(state, call.caller.organisation))
+    there = set(registry.organisation_roles(state, call.caller.organisation))
     if there.isdisjoint({registry.AGGREGATOR, registry.AUDITOR, registry.DISTRIBUTOR, registry.MANAGER}):
         raise Declined(Reason.FORBIDDEN, f"{call.caller.organisation} has no role here that sees totals")
     run = _version(state, group, given)

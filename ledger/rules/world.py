@@ -109,6 +109,15 @@ class Call:
     transaction: str
     secret: Mapping[str, bytes] = field(default_factory=dict)
 
+    @property
+    def by(self) -> Record:
+        """Who made it, for what is written: organisation, name, transaction."""
+        return {
+            "organisation": self.caller.organisation,
+            "name": self.caller.name,
+            "transaction": self.transaction,
+        }
+
     def record(self) -> Record:
         """The arguments.
 
