@@ -190,7 +190,7 @@ def test_an_orderer_that_was_away_catches_up(fabric_network: Profile) -> None:
     approved = aigeco_peer(fabric_network.folder, *asked)
     assert (approved.code, approved.stderr) == (0, ""), "three of four are enough"
     highest = max(node["height"] or 0 for node in status(fabric_network.folder)[1].values())
-    assert aigeco_peer(fabric_network.folder, "network", "up").stderr == "starting orderer-aggregator\n"
+    assert aigeco_peer(fabric_network.folder, "network", "up", "--bare").stderr == "starting orderer-aggregator\n"
     until = time.monotonic() + PATIENCE_S
     while (height := status(fabric_network.folder)[1][away.name]["height"] or 0) < highest:
         assert time.monotonic() < until, f"{height} of {highest} blocks"
