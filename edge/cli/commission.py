@@ -87,7 +87,8 @@ def command(
         with left:
             seen, judged, better, wrong = _seen(found, bus, which, as_json)
             settings = _settings(better)
-            if wrong and settings and not quiet and newmeter.set_right(path, found, which, settings):
+            sure = all(len(several) == 1 for several in better.values())
+            if wrong and settings and not quiet and newmeter.set_right(path, found, which, settings, sure):
                 found = config.load(path)
                 bus, which = visiting.meter_of(found, name)
                 seen, judged, better, wrong = _seen(found, bus, which, as_json)

@@ -301,8 +301,10 @@ def _lines(device: _Device, name: str, role: str) -> tuple[str, ...]:
     return (*(f"{key} = {json.dumps(value)}" for key, value in keys.items()), *order)
 
 
-def set_right(path: Path, config: Config, meter: Meter, lines: Sequence[str]) -> bool:
+def set_right(path: Path, config: Config, meter: Meter, lines: Sequence[str], sure: bool) -> bool:
     """Write what would make a meter's values plausible into its section, after a yes; False: it was not wanted.
+
+    ``sure``: nothing else would, so that Enter alone is a yes.
 
     Raises:
         Refused: the running gateway does not take it; the file is written.
@@ -316,7 +318,7 @@ def set_right(path: Path, config: Config, meter: Meter, lines: Sequence[str]) ->
     except addition.NotUnderstood:  # what to write is on the screen
         return False
     after = parse(found, path)
-    if not questions.yes(f"write {' and '.join(lines)} for {meter.name} into {path}?", default=True):
+    if not questions.yes(f"write {' and '.join(lines)} for {meter.name} into {path}?", default=sure):
         return False
     _write(path, found)
     _put_into_force(path, after, False)

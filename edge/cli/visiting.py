@@ -158,13 +158,15 @@ def show(judged: dict[str, tuple[Row, ...]], better: dict[str, tuple[Candidate, 
             wrong = sum(bool(row.wrong) for row in left)
             print(f"and {table.some(len(left), 'value')} more, {wrong or 'none'} of them wrong")
         for each in better.get(sub, ()):
-            _show_candidate(each)
+            _show_candidate(each, rows)
 
 
-def _show_candidate(candidate: Candidate) -> None:
+def _show_candidate(candidate: Candidate, before: Sequence[Row]) -> None:
+    """It, with the first values that it makes others."""
     from edge.cli import values
 
-    shown = [row for row in candidate.rows if row.number][:3]
+    numbers = {row.key: row.number for row in before}
+    shown = [row for row in candidate.rows if row.number and row.number != numbers.get(row.key)][:3]
     sample = ", ".join(f"{values.name(row.key)} {_plain(row.number)}" for row in shown)
     left = f"; {table.some(candidate.wrong, 'value')} still wrong" if candidate.wrong else ""
     print(f"plausible with {candidate.words}{left}:")

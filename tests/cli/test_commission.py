@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from drivers import map as maps
+from drivers import obis
 from edge import export, requests, site
 from edge.cli.main import cli
 from edge.config import Config
@@ -260,6 +261,29 @@ class TestImplausible:
         assert done.exit_code == 0, done.output
         assert tomllib.loads(turned.path.read_text())["bus"][0]["meter"][0]["word_order"] == "little"
         assert claims_of(turned)[-1].kind == Kind.COMMISSION
+
+    def test_where_several_would_help_enter_sets_none(self, settings: Config, meters: Meters) -> None:
+        """Power the other way round in the one phase that carries any: a setting, or a transformer that is turned."""
+        shown = dict(meters.devices[0]._source(0.0)[""])
+        for key, quantity in obis.BY_KEY.items():
+            if key in shown and quantity.name in ("current", "active_power", "reactive_power", "apparent_power"):
+                volts = shown[
+                    next(key for key, each in obis.BY_KEY.items() if (each.name, each.phase) == ("voltage", "L1"))
+                ]
+                carried = {"current": 2_000_000, "active_power": -2 * volts, "apparent_power": 2 * volts}
+                shown[key] = carried.get(quantity.name, 0) if quantity.phase in ("L1", "total") else 0
+            elif key in shown and quantity.name == "power_factor":
+                shown[key] = 1_000_000
+        meters.stations[0]._device = MapDevice(maps.load(MODEL), lambda at_s: {"": shown}, serial="10000001")
+        settings.path.write_text(settings.path.read_text().replace("unit = 1", 'unit = 1\nrole = "consumption"'))
+        before = settings.path.read_bytes()
+        done = CliRunner().invoke(cli, ["commission", "house", "--config", str(settings.path)], input="\nn\n")
+        assert "in the configuration: invert = true" in done.output
+        assert "plausible with the other direction of L1" in done.output
+        assert "active power L1 4" in done.output
+        assert "[y/N]" in done.output
+        assert "[Y/n]" not in done.output
+        assert settings.path.read_bytes() == before
 
     def test_guided_it_is_left_after_a_no(self, turned: Config) -> None:
         before = turned.path.read_bytes()
