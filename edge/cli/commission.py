@@ -187,7 +187,7 @@ def _insist(
         print(json.dumps({**shape, "error": words}))
     settings = _settings(better)
     advice = f"{' and '.join(settings)} for {meter.name} in {config.path}; aigeco config apply; then again"
-    if not settings:
+    if not settings or any(len(several) > 1 for several in better.values()):  # somebody has to choose
         advice = f"what {'candidates say' if shape is not None else 'is said above'}; then again"
     raise Refused(words, Exit.DOES_NOT_HOLD, advice, "--anyway, when they are true")
 

@@ -283,6 +283,8 @@ class TestImplausible:
         assert "active power L1 4" in done.output
         assert "[y/N]" in done.output
         assert "[Y/n]" not in done.output
+        quiet = CliRunner().invoke(cli, ["commission", "house", "--config", str(settings.path), *WHO, "--yes"])
+        assert "try: what is said above; then again" in quiet.stderr
         assert settings.path.read_bytes() == before
 
     def test_guided_it_is_left_after_a_no(self, turned: Config) -> None:
