@@ -365,7 +365,14 @@ class Agent:
         self._told_s, self._told = now_s, news
         document = self._document(spool)
         threads = {pulse.name: round(now_s - pulse.beat_s, 1) for pulse in self._pulses}
-        stamped = {**document, "updated_ms": self._clock.now().utc_ms, "threads": threads, "stopped": last}
+        overdue = {pulse.name: round(late_s, 1) for pulse in self._pulses if (late_s := pulse.silent_s()) > 0}
+        stamped = {
+            **document,
+            "updated_ms": self._clock.now().utc_ms,
+            "threads": threads,
+            "overdue": overdue,
+            "stopped": last,
+        }
         _try(lambda: status.write(self._config.status_path, stamped))
         pending = document["spool"]["pending"]
         self._manager.status(f"{len(self.state.meters)} meters, {pending} statements to send, {self.state.sending}")

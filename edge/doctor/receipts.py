@@ -105,7 +105,11 @@ def judge(seen: Seen, case: Case, refused: bool = False) -> Iterator[Finding]:
             yield Finding(AREA, state, name, "no receipt yet", *((ORGANISATION, advice) if seen.stored else ()))
             continue
         words = f"last receipt {age(case.age_s(last.issued_s * 1000))} ago, up to seq {last.first + last.count - 1:,}"
-        if _silent(last, case) and seen.pending and case.running:
+        if _silent(last, case) and seen.pending and case.running and refused:
+            # Whoever answers is not asked while another keeps the batch: who that is, was said already.
+            words += "; it was not looked at whether it answers, see above"
+            yield Finding(AREA, State.UNKNOWN, name, words)
+        elif _silent(last, case) and seen.pending and case.running:
             advice = "ask it whether its ingestion peer runs; the broker above"
             yield Finding(AREA, State.WRONG, name, words, ORGANISATION, advice)
         else:

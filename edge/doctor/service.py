@@ -24,7 +24,7 @@ _LOCKS = Path("/proc/locks")
 _SYSTEMD = Path("/run/systemd/system")
 _COMMAND_S = 2.0
 _UNIT = "aigeco"
-_BUSY, _SILENT_S = 0.8, 60.0
+_BUSY = 0.8
 _ELSEWHERE = ("broker", "ledger", "receipts", "disk")
 _ENDS = {
     "70": "a thread failed",
@@ -125,11 +125,11 @@ def judge_signs(case: Case) -> Finding:
 
 
 def judge_threads(case: Case) -> Iterator[Finding]:
-    """When each thread was last heard of."""
+    """When each thread was last heard of; late is one that said it would be heard of before."""
     threads: Mapping[str, float] = case.told.get("threads", {})
-    late = {name: silent_s for name, silent_s in threads.items() if silent_s > _SILENT_S}
+    late = {name: threads.get(name, 0.0) for name in case.told.get("overdue", {})}
     for name, silent_s in late.items():
-        words = f"was last heard of {age(silent_s)} ago; its watchdog ends the gateway when that lasts"
+        words = f"has not been heard of for {age(silent_s)}; its watchdog ends the gateway when that lasts"
         yield Finding(AREA, State.WARNING, f"thread {name}", words, OPERATOR, _LOG)
     if threads and not late:
         yield well(AREA, "threads", ", ".join(f"{name} {silent_s:.0f} s" for name, silent_s in threads.items()))

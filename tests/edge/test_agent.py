@@ -331,6 +331,7 @@ def test_others_can_see_how_it_is(tmp_path: Path) -> None:
     assert (meters_seen["house"]["failures"], meters_seen["house"]["timeouts"]) == (0, 0)
     assert set(seen["threads"]) == {"writer", "sender", *(f"bus {bus.name}" for bus in settings.buses)}
     assert all(0 <= silent_s < 20 for silent_s in seen["threads"].values())
+    assert seen["overdue"] == {}, "every thread keeps its promise"
     assert seen["spool"]["cadence"] == "normal"
     assert set(newest) == {"house", "pv", "away"}
     assert len(newest["house"].values) > 10

@@ -541,6 +541,13 @@ class TestReceipts:
         assert (said.state, said.move) == (State.WRONG, ORGANISATION)
         assert (said.place, said.words) == ("Org1MSP", "refuses: a fork")
 
+    def test_who_is_not_asked_while_another_refuses_is_not_to_blame(self, settings: Config) -> None:
+        """Without the first one's word nothing is sent to anybody."""
+        old = NOW_MS / 1000 - 3600
+        found = list(receipts.judge(seen(5, Org1MSP=Given(old), Org2MSP=Given(old)), case(sending(settings)), True))
+        assert [each.state for each in found] == [State.UNKNOWN, State.UNKNOWN, State.OK]
+        assert found[1].words.endswith("; it was not looked at whether it answers, see above")
+
     def test_what_happened_and_is_over(self) -> None:
         (said,) = receipts.judge_alarms([Alarm("ledger", "", "Org1MSP sent what does not count; try: ask it", False)])
         assert (said.state, said.move, said.advice) == (State.WARNING, ORGANISATION, "ask it")
@@ -579,8 +586,10 @@ class TestService:
         assert bad.words == f"the gateway runs (pid {os.getpid()}) and has said nothing for 3 min"
 
     def test_a_thread_that_is_late(self, settings: Config) -> None:
-        bad = the_bad(service.check(case(settings, threads={"writer": 0.3, "bus cellar": 75.0})))
+        silent = {"writer": 0.3, "bus cellar": 75.0, "sender": 80.0}
+        bad = the_bad(service.check(case(settings, threads=silent, overdue={"bus cellar": 15.0})))
         assert (bad.state, bad.place) == (State.WARNING, "thread bus cellar")
+        assert bad.words.startswith("has not been heard of for 75 s; its watchdog ends"), "sender asked for longer"
 
     def test_lost_readings_and_other_alarms(self, settings: Config) -> None:
         assert "7 readings were lost" in the_bad(service.check(case(settings, dropped=7))).words
