@@ -184,7 +184,8 @@ def news(before: View | None, view: View) -> Iterator[str]:
     """What is new since the last picture, a line each: for whoever has no screen."""
     stamp = _clock(view.time_ms)
     seen = {each.point: each.slot_ms for each in before.meters} if before else {}
-    for each in view.meters:
+    meters = [each for each in view.meters if each.status != NOT_CONFIGURED]
+    for each in meters:
         if each.slot_ms is not None and each.slot_ms != seen.get(each.point):
             imported, exported = _kwh(each, _IMPORT), _kwh(each, _EXPORT)
             values = f"{_watts(each)} W  import {imported} kWh  export {exported} kWh  " if each.values else ""
@@ -193,10 +194,10 @@ def news(before: View | None, view: View) -> Iterator[str]:
     yield from (f"{stamp} alarm: {words}" for words in now if words not in was)
     yield from (f"{stamp} no longer: {words}" for words in was if words not in now)
     if before is None or _whole(before) != _whole(view):
-        good = sum(each.status == "good" and not each.late for each in view.meters)
+        good = sum(each.status == "good" and not each.late for each in meters)
         upto = "".join(f"; {name} up to {each.upto:,}" for name, each in view.receipts.items())
         yield (
-            f"{stamp} gateway {view.gateway}: {standing(view)[0]}; {good} of {table.some(len(view.meters), 'meter')} "
+            f"{stamp} gateway {view.gateway}: {standing(view)[0]}; {good} of {table.some(len(meters), 'meter')} "
             f"good; {view.stored:,} stored, {view.pending:,} pending{upto}"
         )
 

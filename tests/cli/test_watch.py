@@ -126,6 +126,9 @@ class TestView:
             ("house", "not configured"),
         ]
         assert "; clock not synchronised " in picture(view, 80, 24, 0, False, True)[0]
+        said = list(news(None, view))
+        assert not any(line[9:].startswith("house ") for line in said), "nothing new comes of it"
+        assert "; 0 of 1 meter good; " in said[-1]
 
     def test_a_store_that_is_not_there_yet_or_begins_anew(self, site: Any, evidence: Any, told: Any) -> None:
         told()
