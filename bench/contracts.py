@@ -28,11 +28,11 @@ from bench import sample
 from bench.options import show, small
 from bench.report import Table, verdict
 from hw_sim.authority import Authority
+from ledger.contracts import CONTRACTS
 from ledger.fabric import lifecycle, serving
 from ledger.fabric import profile as profiles
 from ledger.fabric.commands import Commands, CommandsMissing, find
 from ledger.fabric.connection import open_gateway
-from ledger.fabric.definitions import CONTRACTS
 from ledger.fabric.network import contracts as network_contracts
 from ledger.fabric.network import life
 from ledger.fabric.once import commit_once

@@ -17,8 +17,8 @@ import click
 
 from bench.options import show, small
 from bench.report import Table, verdict
+from ledger.contracts import CONTRACTS
 from ledger.fabric.commands import Commands, CommandsMissing, find
-from ledger.fabric.definitions import CONTRACTS
 from ledger.fabric.network import life
 
 MOST_S = 30.0

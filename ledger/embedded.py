@@ -1,16 +1,17 @@
 """The embedded ledger: one organisation's commits in one SQLite file, for one machine and for tests.
 
-Judges nothing: :mod:`ledger.rules.measurements` does. Speaks to nobody, never changes or deletes a commit.
+Judges nothing: the contracts do (:mod:`ledger.contracts`), the same as on a network; a batch is committed by
+``SubmitBatch`` of the contract ``measurements``. Speaks to nobody, never changes or deletes a commit.
 
 Rules
 - What is answered is on disk: WAL, ``synchronous=FULL``, and :meth:`EmbeddedLedger.submit` answers after COMMIT.
 - One process writes, with one connection (``ledger/peer.py`` holds a lock); others open it to read.
 - Commit number n is block n; its transaction id is SHA-256(root || transaction id of block n-1), zeros before the
   first: a commit that is changed, removed or moved breaks the chain of all that follow.
-- The receipt is kept with the commit and repeated verbatim. The sids are kept beside the bytes: what a fork is can
-  still be told when the bytes of a batch have been purged.
-- A file of another organisation or of another version, or one that is no ledger, is left alone. There is one version so
-  far: whoever makes the second brings the first up to date, in one transaction.
+- The receipt is kept with the block and repeated verbatim. What is committed is the contract's state, in the same file
+  (:mod:`ledger.world_file`), and stays the contract's to show and to purge.
+- A file of another organisation or of a newer version, or one that is no ledger, is left alone; an older one is brought
+  up to date by who writes (:mod:`ledger.schema`).
 """
 
 from __future__ import annotations
@@ -21,41 +22,32 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
+from ledger import schema
 from ledger.commit import ChainBroken, LedgerProblem, NotCommitted, Outcome, Receipted, Submission
-from ledger.rules.measurements import Accepted, Exists, Fork, Gateway, Refused, Stream, Terms, judge
+from ledger.contracts import CONTRACTS
+from ledger.operator import Operator, ingestion
+from ledger.rules import batches
+from ledger.rules.measurements import Fork, Gateway, Refused, Stream
+from ledger.rules.record import Record, pack, unpack
+from ledger.rules.world import Declined, key, ordered, under
+from ledger.world_file import Broken, Done, FileWorld
 from signer import receipt as receipts
 from signer.batch import Batch
+from signer.dialogue import RefusalReason
 from signer.keys import KeyStore
 from signer.statement import Claims
 from signer.trust import Trust
 
 CHANNEL = "embedded"
-VERSION = 1
 # Opening checks this many of the last commits: what a torn disk takes is at the end, and it stays under 10 ms.
 _CHECKED_ON_OPEN = 500
-# A gateway that forks on purpose must not fill the disk; the first of them are evidence enough.
-_FORKS_KEPT = 1000
 # A reader waits this long for a writer's checkpoint; the writer never waits for anybody.
 _BUSY_S = 5.0
 _BEFORE_THE_FIRST = bytes(32)
 
-_SCHEMA = """
-CREATE TABLE ledger (version INTEGER NOT NULL, organisation TEXT NOT NULL);
-CREATE TABLE gateways (
-    gateway TEXT PRIMARY KEY, root BLOB, certificate BLOB, revoked INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE streams (
-    stream BLOB PRIMARY KEY, gateway TEXT NOT NULL, seq INTEGER NOT NULL, head BLOB NOT NULL, key BLOB NOT NULL,
-    recovers BLOB) WITHOUT ROWID;
-CREATE TABLE keys (stream BLOB NOT NULL, key BLOB NOT NULL, PRIMARY KEY (stream, key)) WITHOUT ROWID;
-CREATE TABLE batches (
-    block INTEGER PRIMARY KEY, txid BLOB NOT NULL, stream BLOB NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
-    root BLOB NOT NULL, issued_s INTEGER NOT NULL, receipt BLOB NOT NULL, sids BLOB NOT NULL, data BLOB NOT NULL);
-CREATE UNIQUE INDEX places ON batches (stream, first);
-CREATE TABLE forks (
-    stream BLOB NOT NULL, seq INTEGER NOT NULL, other BLOB NOT NULL, committed BLOB NOT NULL, statement BLOB NOT NULL,
-    root BLOB NOT NULL, seen_s INTEGER NOT NULL, PRIMARY KEY (stream, seq, other)) WITHOUT ROWID;
-"""
+_Outcome = TypeVar("_Outcome")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +98,20 @@ class Issuer:
 
 
 class LedgerFile:
-    """What is committed, as the rules look it up and as people read it. Used from one thread."""
+    """What is committed, as the rules look it up and as people read it. Used from one thread.
 
-    def __init__(self, path: Path, organisation: str | None, read_only: bool = False) -> None:
+    Attributes:
+        world: the contracts' part.
+        operator: calls them, inside :meth:`transact`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        organisation: str | None,
+        read_only: bool = False,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
         """Open the file and check the end of its chain; a writer makes it where there is none.
 
         Args:
@@ -121,12 +124,18 @@ class LedgerFile:
         try:
             self._sql = _connect(path, read_only)
             if organisation and not read_only and _is_empty(self._sql):
-                _create(self._sql, organisation)
-            self.organisation = _owner(self._sql, path, organisation)
+                schema.create(self._sql, organisation, now_s)
+            self.organisation, version = _owner(self._sql, path, organisation)
             if not read_only:
                 self._sql.execute("PRAGMA journal_mode = WAL")
                 self._sql.execute("PRAGMA synchronous = FULL")
-            self._check_chain()
+            if version != schema.VERSION:
+                if read_only:
+                    raise _older(path, version)
+                schema.migrate(self._sql, version, self.organisation, now_s)
+            self.world = FileWorld(self._sql, CONTRACTS)
+            self.operator = Operator(self.world, self.organisation, now_s)
+            self.check_chain(_CHECKED_ON_OPEN)
         except sqlite3.Error as error:
             raise _problem(path, error) from error
 
@@ -134,68 +143,63 @@ class LedgerFile:
         """Close the file."""
         self._sql.close()
 
-    # ---- what the rules ask (ledger.rules.measurements.Committed)
-
     def gateway(self, gateway: str) -> Gateway | None:
         """The registry's entry."""
-        row = self._sql.execute("SELECT * FROM gateways WHERE gateway = ?", (gateway,)).fetchone()
-        return _gateway(row) if row else None
+        return self.operator.gateway(gateway)
 
     def stream(self, stream: bytes) -> Stream | None:
         """Where a stream stands."""
-        row = self._sql.execute("SELECT * FROM streams WHERE stream = ?", (stream,)).fetchone()
-        return Stream(*row) if row else None
-
-    def root(self, stream: bytes, first: int) -> bytes | None:
-        """Root of the batch that begins at ``first``."""
-        query = "SELECT root FROM batches WHERE stream = ? AND first = ?"
-        row = self._sql.execute(query, (stream, first)).fetchone()
-        return bytes(row[0]) if row else None
+        value = self.world.get(batches.NAME, key("stream", stream.hex()))
+        return _stream(unpack(value)) if value else None
 
     def sids(self, stream: bytes, first: int, count: int) -> list[bytes]:
         """The sids of committed statements."""
-        query = (
-            "SELECT first, sids FROM batches WHERE stream = :stream AND first < :end AND first >="
-            " (SELECT max(first) FROM batches WHERE stream = :stream AND first <= :first) ORDER BY first"
-        )
+        query = "SELECT first FROM blocks WHERE stream = ? AND first < ? AND first + count > ? ORDER BY first"
         found: list[bytes] = []
-        for start, sids in self._sql.execute(query, {"stream": stream, "first": first, "end": first + count}):
+        for (start,) in self._sql.execute(query, (stream, first + count, first)):
+            sids = self.world.get(batches.NAME, key("sids", stream.hex(), ordered(start)), batches.EVIDENCE) or b""
             found += [sids[32 * n : 32 * n + 32] for n in range(max(first - start, 0), len(sids) // 32)]
         return found[:count]
-
-    def keys(self, stream: bytes) -> list[bytes]:
-        """Every key that signed committed statements of the stream."""
-        query = "SELECT key FROM keys WHERE stream = ? ORDER BY key"
-        return [bytes(row[0]) for row in self._sql.execute(query, (stream,))]
 
     # ---- what people read
 
     def gateways(self) -> list[Gateway]:
         """The registry, by id."""
-        return [_gateway(row) for row in self._sql.execute("SELECT * FROM gateways ORDER BY gateway")]
+        return self.operator.gateways()
 
     def streams(self) -> list[Stream]:
         """Every stream, by gateway, the oldest first."""
-        query = (
-            "SELECT streams.* FROM streams JOIN batches ON batches.stream = streams.stream AND batches.first = 0"
-            " ORDER BY gateway, block"
-        )
-        return [Stream(*row) for row in self._sql.execute(query)]
+        found = [_stream(unpack(value)) for _, value in self.world.scan(batches.NAME, *under("stream"))]
+        begun = dict(self._sql.execute("SELECT stream, block FROM blocks WHERE first = 0").fetchall())
+        return sorted(found, key=lambda stream: (stream.gateway, begun[stream.stream]))
 
     def commits(self, after_block: int = 0) -> Iterator[Commit]:
         """The commits in their order, from block ``after_block + 1``."""
-        query = "SELECT block, txid, stream, first, count, root, issued_s FROM batches WHERE block > ? ORDER BY block"
+        query = "SELECT block, txid, stream, first, count, root, issued_s FROM blocks WHERE block > ? ORDER BY block"
         return (Commit(*row) for row in self._sql.execute(query, (after_block,)))
 
     def content(self, block: int) -> tuple[bytes, bytes]:
-        """A commit's batch and receipt, verbatim."""
-        data, receipt = self._sql.execute("SELECT data, receipt FROM batches WHERE block = ?", (block,)).fetchone()
-        return bytes(data), bytes(receipt)
+        """A commit's batch and receipt, verbatim; the batch is empty when it was purged."""
+        query = "SELECT stream, first, receipt FROM blocks WHERE block = ?"
+        stream, first, receipt = self._sql.execute(query, (block,)).fetchone()
+        data = self.world.get(batches.NAME, key("batch", stream.hex(), ordered(first)), batches.READINGS)
+        return data or b"", bytes(receipt)
 
     def forks(self) -> list[SeenFork]:
         """Every recorded fork, the oldest first."""
-        query = "SELECT stream, seq, committed, other, statement, root, seen_s FROM forks ORDER BY seen_s, stream, seq"
-        return [SeenFork(Fork(*row[:5]), row[5], row[6]) for row in self._sql.execute(query)]
+        found = [self._fork(place, unpack(value)) for place, value in self.world.scan(batches.NAME, *under("fork"))]
+        return sorted(found, key=lambda seen: (seen.seen_s, seen.fork.stream, seen.fork.seq))
+
+    def fork(self, stream: str, seq: int, other: str) -> SeenFork:
+        """One recorded fork."""
+        place = key("fork", stream, ordered(seq), other)
+        return self._fork(place, unpack(self.world.get(batches.NAME, place) or b""))
+
+    def _fork(self, place: str, record: Record) -> SeenFork:
+        stream, committed, other = (bytes.fromhex(record[name]) for name in ("stream", "committed", "other"))
+        statement = self.world.get(batches.NAME, place, batches.EVIDENCE) or b""
+        fork = Fork(stream, record["seq"], committed, other, statement)
+        return SeenFork(fork, bytes.fromhex(record["root"]), record["time_ms"] // 1000)
 
     # ---- what changes
 
@@ -205,15 +209,17 @@ class LedgerFile:
         Raises:
             LedgerProblem: it could not be written.
         """
-        try:
-            self._sql.execute(
-                "INSERT OR REPLACE INTO gateways VALUES (?, ?, ?, ?)",
-                (gateway.gateway, gateway.root, gateway.certificate, int(gateway.revoked)),
-            )
-        except sqlite3.Error as error:
-            raise _problem(self.path, error) from error
+        self.transact(lambda: self.operator.register(gateway))
 
-    def transact(self, work: Callable[[], tuple[Outcome, ...]]) -> tuple[Outcome, ...]:
+    def believe(self, trust: Trust) -> None:
+        """Have the registry know the authorities that issue gateway certificates.
+
+        Raises:
+            LedgerProblem: it could not be written.
+        """
+        self.transact(lambda: self.operator.believe(trust.gateways))
+
+    def transact(self, work: Callable[[], _Outcome]) -> _Outcome:
         """Do ``work`` in one transaction: on disk when this returns, or undone.
 
         Raises:
@@ -233,42 +239,28 @@ class LedgerFile:
 
     def last(self) -> tuple[int, bytes]:
         """Number and transaction id of the last block."""
-        row = self._sql.execute("SELECT block, txid FROM batches ORDER BY block DESC LIMIT 1").fetchone()
+        row = self._sql.execute("SELECT block, txid FROM blocks ORDER BY block DESC LIMIT 1").fetchone()
         return (row[0], bytes(row[1])) if row else (0, _BEFORE_THE_FIRST)
 
     def receipt(self, stream: bytes, first: int) -> bytes:
         """The receipt of the batch that begins at ``first``, verbatim."""
-        query = "SELECT receipt FROM batches WHERE stream = ? AND first = ?"
+        query = "SELECT receipt FROM blocks WHERE stream = ? AND first = ?"
         return bytes(self._sql.execute(query, (stream, first)).fetchone()[0])
 
-    def append(self, commit: Commit, accepted: Accepted, sids: bytes, data: bytes, receipt: bytes) -> None:
-        """Write one commit with all that it changes; inside :meth:`transact`."""
-        head = (commit.block, commit.transaction, commit.stream, commit.first, commit.count, commit.root)
-        row = (*head, commit.issued_s, receipt, sids, data)
-        self._sql.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-        self._sql.execute("INSERT OR IGNORE INTO keys VALUES (?, ?)", (commit.stream, accepted.key))
-        stream = accepted.stream
-        state = (stream.stream, stream.gateway, stream.seq, stream.head, stream.key, stream.recovers)
-        self._sql.execute("INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?, ?)", state)
-        if accepted.gateway:
-            self.register(accepted.gateway)
-
-    def record(self, fork: Fork, root: bytes, seen_s: int) -> None:
-        """Keep the evidence of a fork; inside :meth:`transact`."""
-        (kept,) = self._sql.execute("SELECT count(*) FROM forks WHERE stream = ?", (fork.stream,)).fetchone()
-        if kept < _FORKS_KEPT:
-            row = (fork.stream, fork.seq, fork.other, fork.committed, fork.statement, root, seen_s)
-            self._sql.execute("INSERT OR IGNORE INTO forks VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    def append(self, commit: Commit, receipt: bytes) -> None:
+        """Add a block; inside :meth:`transact`, after its call."""
+        row = (commit.block, commit.transaction, commit.stream, commit.first, commit.count, commit.root)
+        self._sql.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, commit.issued_s, receipt))
 
     def check_chain(self, blocks: int | None = None) -> None:
-        """Recompute the chain of the last ``blocks`` commits, of all by default.
+        """Recompute the chains of the last ``blocks`` commits and calls, of all by default.
 
         Raises:
             ChainBroken: names the first block that is not what it was.
         """
         last, _ = self.last()
         start = max(0, last - blocks) if blocks is not None else 0
-        row = self._sql.execute("SELECT txid FROM batches WHERE block = ?", (start,)).fetchone()
+        row = self._sql.execute("SELECT txid FROM blocks WHERE block = ?", (start,)).fetchone()
         if start and row is None:
             raise ChainBroken(f"{self.path}: block {start} is missing")
         before, due = (bytes(row[0]) if row else _BEFORE_THE_FIRST), start + 1
@@ -277,10 +269,15 @@ class LedgerFile:
                 raise ChainBroken(f"{self.path}: block {due} is missing")
             if sha256(commit.root + before).digest() != commit.transaction:
                 raise ChainBroken(f"{self.path}: block {commit.block} is not what was committed")
+            place = key("batch", commit.stream.hex(), ordered(commit.first))
+            public = unpack(self.world.get(batches.NAME, place) or b"{}")
+            if (public.get("root"), public.get("transaction")) != (commit.root.hex(), commit.transaction.hex()):
+                raise ChainBroken(f"{self.path}: block {commit.block} is not what the contract has committed")
             before, due = commit.transaction, due + 1
-
-    def _check_chain(self) -> None:
-        self.check_chain(_CHECKED_ON_OPEN)
+        try:
+            self.world.check(blocks)
+        except Broken as error:
+            raise ChainBroken(f"{self.path}: {error}") from error
 
     def _roll_back(self) -> None:
         try:
@@ -296,8 +293,9 @@ class EmbeddedLedger:
     def __init__(self, file: LedgerFile, issuer: Issuer, trust: Trust, now_s: Callable[[], float] = time.time) -> None:
         self.file = file
         self._issuer = issuer
-        self._trust = trust
         self._now_s = now_s
+        self._caller = ingestion(issuer.organisation)
+        file.believe(trust)
 
     def position(self, gateway: str, stream: bytes) -> tuple[Gateway | None, Stream | None]:
         """The registry's entry of a gateway, and where a stream stands.
@@ -323,25 +321,43 @@ class EmbeddedLedger:
         Raises:
             LedgerProblem: nothing of the group is committed.
         """
-        issued_s = int(self._now_s())
-        return self.file.transact(lambda: tuple(self._take(submission, issued_s) for submission in group))
+        time_ms = int(self._now_s() * 1000)
+        return self.file.transact(lambda: tuple(self._take(submission, time_ms) for submission in group))
 
-    def _take(self, submission: Submission, issued_s: int) -> Outcome:
+    def _take(self, submission: Submission, time_ms: int) -> Outcome:
         batch = submission.batch
-        judgement = judge(self.file, Terms(self._trust, issued_s * 1000), submission.gateway, batch, submission.claims)
-        if isinstance(judgement, Exists):
-            return Receipted(self.file.receipt(batch.stream, batch.first), new=False)
-        if isinstance(judgement, Refused):
-            if judgement.fork:
-                self.file.record(judgement.fork, batch.root, issued_s)
-            return judgement
         block, before = self.file.last()
         transaction = sha256(batch.root + before).digest()
-        commit = Commit(block + 1, transaction, batch.stream, batch.first, batch.count, batch.root, issued_s)
+        try:
+            done = self.file.world.commit(
+                batches.NAME,
+                "SubmitBatch",
+                pack({"gateway": submission.gateway}),
+                self._caller,
+                time_ms,
+                {"batch": batch.data},
+                given=transaction,
+                do=batches.parsed(batch, submission.claims),
+            )
+        except Declined as declined:  # the registry does not let this organisation commit: its operator's to mend
+            return Refused(RefusalReason.BUSY, str(declined))
+        said = unpack(done.answer)
+        if said["outcome"] == "exists":
+            return Receipted(self.file.receipt(batch.stream, batch.first), new=False)
+        if said["outcome"] == "refused":
+            sid = bytes.fromhex(said["sid"]) if said["sid"] else None
+            return Refused(RefusalReason(said["reason"]), said["words"], said["seq"], sid, self._new_fork(done))
+        commit = Commit(block + 1, transaction, batch.stream, batch.first, batch.count, batch.root, time_ms // 1000)
         receipt = self._sign(submission, commit)
-        sids = b"".join(claim.sid for claim in submission.claims)
-        self.file.append(commit, judgement, sids, batch.data, receipt)
+        self.file.append(commit, receipt)
         return Receipted(receipt, new=True)
+
+    def _new_fork(self, done: Done) -> Fork | None:
+        """The fork that a call has written down; one that was known before is no news."""
+        if done.event is None or done.event[0] != "fork":
+            return None
+        sides = unpack(done.event[1])
+        return self.file.fork(sides["stream"], sides["seq"], sides["other"]).fork
 
     def _sign(self, submission: Submission, commit: Commit) -> bytes:
         return receipts.issue(
@@ -368,29 +384,32 @@ def _is_empty(sql: sqlite3.Connection) -> bool:
     return bool(sql.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,))
 
 
-def _create(sql: sqlite3.Connection, organisation: str) -> None:
-    """Make the tables in an empty file, all or none."""
-    sql.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
-    sql.execute("INSERT INTO ledger VALUES (?, ?)", (VERSION, organisation))
-    sql.execute("COMMIT")
-
-
-def _owner(sql: sqlite3.Connection, path: Path, organisation: str | None) -> str:
+def _owner(sql: sqlite3.Connection, path: Path, organisation: str | None) -> tuple[str, int]:
+    """Whose it is, and of which version; one that may be used, or brought up to date."""
     if sql.execute("SELECT count(*) FROM sqlite_master WHERE name = 'ledger'").fetchone() == (0,):
         raise LedgerProblem(f"{path}: is a database, but no ledger")
     version, owner = sql.execute("SELECT version, organisation FROM ledger").fetchone()
-    if version != VERSION:
-        problem = LedgerProblem(f"{path}: is a ledger of version {version}, this program knows version {VERSION}")
-        other = "the version of aigeco-peer that wrote it" + (", or a newer one" if version > VERSION else "")
+    if not 1 <= version <= schema.VERSION:
+        words = f"{path}: is a ledger of version {version}, this program knows version {schema.VERSION}"
+        problem = LedgerProblem(words)
+        other = "the version of aigeco-peer that wrote it" + (", or a newer one" if version > schema.VERSION else "")
         problem.add_note(f"try: {other}; this file is left as it is")
         raise problem
     if organisation is not None and owner != organisation:
         raise LedgerProblem(f"{path}: is the ledger of {owner}, not of {organisation}")
-    return str(owner)
+    return str(owner), int(version)
 
 
-def _gateway(row: tuple[str, bytes | None, bytes | None, int]) -> Gateway:
-    return Gateway(row[0], row[1], row[2], bool(row[3]))
+def _stream(record: Record) -> Stream:
+    stream, head, spki = (bytes.fromhex(record[name]) for name in ("stream", "head", "key"))
+    recovers = bytes.fromhex(record["recovers"]) if record["recovers"] else None
+    return Stream(stream, record["gateway"], record["seq"], head, spki, recovers)
+
+
+def _older(path: Path, version: int) -> LedgerProblem:
+    problem = LedgerProblem(f"{path}: is a ledger of version {version}, which is older than this program")
+    problem.add_note("try: aigeco-peer run, which brings it up to date when it starts")
+    return problem
 
 
 def _problem(path: Path, error: sqlite3.Error) -> LedgerProblem:

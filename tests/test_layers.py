@@ -27,7 +27,13 @@ FROM_DRIVERS_IN_SIGNER = {"drivers.reading", "drivers.obis"}  # evidence knows w
 LIBRARY_PLACES = {
     "pymodbus": set(),  # docs/adr/0006; the tests and the benchmarks compare with it
     "paho": {"uplink/mqtt.py"},
-    "sqlite3": {"edge/database.py", "ledger/embedded.py"},
+    "sqlite3": {
+        "edge/database.py",
+        "ledger/embedded.py",
+        "ledger/backup.py",
+        "ledger/schema.py",
+        "ledger/world_file.py",
+    },
     "tinydb": {"edge/site.py"},
     "cryptography": {"signer", "edge/identity.py", "ledger", "hw_sim/authority.py"},
     "grpc": {"ledger/fabric"},

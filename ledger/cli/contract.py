@@ -143,8 +143,9 @@ def serve(names: tuple[str, ...], network: Path, organisation: str) -> int:
     import signal
     import threading
 
+    from ledger.contracts import CONTRACTS
     from ledger.fabric import profile as profiles
-    from ledger.fabric.definitions import CONTRACTS, run_by
+    from ledger.fabric.definitions import run_by
     from ledger.fabric.serving import serve as serve_all
 
     profile = profiles.load(network)

@@ -18,6 +18,7 @@ class Exit(IntEnum):
     DOES_NOT_HOLD = 1
     USAGE = 2
     CONFIG = 3
+    DECLINED = 4
     LEDGER = 6
     INTERRUPTED = 130
     UNREAD = 141
@@ -28,6 +29,7 @@ MEANING: dict[int, str] = {
     Exit.DOES_NOT_HOLD: "the ledger's chain is not whole, or not all of a network runs",
     Exit.USAGE: "wrong arguments, or a file that is not what the command needs",
     Exit.CONFIG: "the configuration, a key, a certificate or one of Fabric's commands is missing or wrong",
+    Exit.DECLINED: "the contract declines the call, and nothing is changed",
     Exit.LEDGER: "the ledger or the network cannot be used",
     Exit.INTERRUPTED: "ended by Ctrl-C",
     Exit.UNREAD: "ended because nobody reads its output any more",

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from ledger.config import PeerConfig
     from ledger.rules.measurements import Gateway
 
-# A running peer looks five times a second; one that commits a large batch in between needs a little longer.
-_PATIENCE_S = 10.0
+_WHY = "the operator has revoked it"
 
 
 @click.group("gateways", short_help="Register gateways and list them.")
@@ -40,10 +39,13 @@ def command() -> None:
 def add(gateway: str | None, certificate: Path | None, root: Path | None, config_path: Path | None) -> int:
     """Register GATEWAY, or the gateway that a certificate is of. Registering again replaces the entry."""
     from ledger import config as configuration
+    from ledger.cli.calling import commit
 
     config = configuration.load(where.find(config_path))
     entry = _entry(config, gateway, certificate, root)
-    _store(config, entry)
+    pins = {"root": entry.root, "certificate": entry.certificate}
+    given = {name: pin.hex() for name, pin in pins.items() if pin}
+    commit(config, "registry", "RegisterGateway", {"gateway": entry.gateway, "owner": config.organisation, **given})
     print(f"gateway {entry.gateway} is registered")
     return Exit.OK
 
@@ -53,15 +55,13 @@ def add(gateway: str | None, certificate: Path | None, root: Path | None, config
 @where.option
 def revoke(gateway: str, config_path: Path | None) -> int:
     """Take nothing more from GATEWAY. What is committed stays committed."""
-    from dataclasses import replace
-
     from ledger import config as configuration
+    from ledger.cli.calling import commit
 
     config = configuration.load(where.find(config_path))
-    known = {entry.gateway: entry for entry in _registered(config)}
-    if gateway not in known:
+    if gateway not in [entry.gateway for entry in _registered(config)]:
         raise Refused(f"gateway {gateway} is not registered", Exit.USAGE, "aigeco-peer gateways list")
-    _store(config, replace(known[gateway], revoked=True))
+    commit(config, "registry", "RevokeGateway", {"gateway": gateway, "why": _WHY})
     print(f"gateway {gateway} is revoked")
     return Exit.OK
 
@@ -156,26 +156,3 @@ def _registered(config: PeerConfig) -> list[Gateway]:
         return file.gateways()
     finally:
         file.close()
-
-
-def _store(config: PeerConfig, entry: Gateway) -> None:
-    """Write the entry, or have the running peer write it."""
-    from ledger import registry
-    from ledger.embedded import LedgerFile
-    from ledger.lock import WriteLock
-
-    with WriteLock(config.ledger) as lock:
-        if lock.take():
-            file = LedgerFile(config.ledger, config.organisation)
-            try:
-                file.register(entry)
-            finally:
-                file.close()
-            return
-    request = registry.leave(config.ledger, entry)
-    if not registry.taken(request, _PATIENCE_S):
-        raise Refused(
-            f"the running peer has not taken in {request} within {_PATIENCE_S:g} s",
-            Exit.LEDGER,
-            "its log; the request stays and is taken in when it can",
-        )

@@ -5,6 +5,10 @@
     aigeco-peer --config peer.toml gateways add gw1 --root authority.pem
     aigeco-peer --config peer.toml gateways revoke gw1
     aigeco-peer --config peer.toml gateways list [--json]
+    aigeco-peer --config peer.toml call CONTRACT FUNCTION [--arguments JSON|@FILE] [--secret NAME=JSON|@FILE]
+    aigeco-peer --config peer.toml query CONTRACT FUNCTION [--arguments JSON|@FILE]
+    aigeco-peer --config peer.toml backup FILE [--json]
+    aigeco-peer --config peer.toml restore FILE [--json]
     aigeco-peer --config peer.toml show [streams|batches|forks] [--json] [--check]
     aigeco-peer network up|down|status|logs|identity [--network FOLDER]
     aigeco-peer contract package|install|approve|commit|list --organisation MSPID [--network FOLDER]
@@ -15,6 +19,7 @@ Exit codes
          of a network runs (``network status``)
     2    wrong arguments, or a file that is not what the command needs
     3    the configuration, a key, a certificate or one of Fabric's commands is missing or wrong
+    4    the contract declines the call, and nothing is changed
     6    the ledger or the network cannot be used
     130  ended by Ctrl-C
     141  ended because nobody reads its output any more
@@ -37,7 +42,7 @@ import click
 
 from ledger.cli.exits import MEANING, Exit, Refused, say
 
-COMMANDS = ("run", "gateways", "show", "network", "contract")
+COMMANDS = ("run", "gateways", "call", "query", "show", "backup", "restore", "network", "contract")
 
 
 class Commands(click.Group):
@@ -108,6 +113,8 @@ def _code_of(error: Exception) -> Exit | None:
     from ledger.commit import ChainBroken, LedgerProblem
     from ledger.config import ConfigError
     from ledger.fabric.commands import CommandsMissing, FabricProblem, WrongArgument
+    from ledger.rules.world import Declined
+    from ledger.world_file import Mistake
 
     if isinstance(error, Refused):
         return error.code
@@ -116,6 +123,10 @@ def _code_of(error: Exception) -> Exit | None:
         return codes.get(type(error), Exit.LEDGER)
     if isinstance(error, ConfigError):
         return Exit.CONFIG
+    if isinstance(error, Declined):
+        return Exit.DECLINED
+    if isinstance(error, Mistake):
+        return Exit.LEDGER
     if isinstance(error, LedgerProblem):
         return Exit.DOES_NOT_HOLD if isinstance(error, ChainBroken) else Exit.LEDGER
     return Exit.USAGE if isinstance(error, OSError) and error.filename is not None else None

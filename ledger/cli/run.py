@@ -31,7 +31,7 @@ def command(config_path: Path | None) -> int:
     from ledger.embedded import EmbeddedLedger, LedgerFile
     from ledger.lock import WriteLock
     from ledger.peer import Peer
-    from ledger.registry import take_in
+    from ledger.requests import take_in
 
     config = configuration.load(where.find(config_path))
     issuer, trust = configuration.gather(config, int(time.time()))

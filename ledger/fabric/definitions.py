@@ -14,15 +14,10 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 
+from ledger.contracts import CONTRACTS
 from ledger.fabric.profile import Organisation
-from ledger.rules import batches, exchanges, origin, registry, settlement
+from ledger.rules import batches, registry
 from ledger.rules.world import Contract
-
-CONTRACTS = {
-    contract.name: contract
-    for contract in (registry.CONTRACT, batches.CONTRACT, settlement.CONTRACT, exchanges.CONTRACT, origin.CONTRACT)
-}
-"""Every contract of ours, by name, in the order in which they ask one another."""
 
 METERING = registry.METERING
 _ENDORSERS = 2

@@ -14,9 +14,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ledger.config import ConfigError, Problem
+from ledger.contracts import CONTRACTS
 from ledger.fabric.connection import server_tls
 from ledger.fabric.contracts import handler
-from ledger.fabric.definitions import CONTRACTS, collections, policy, run_by
+from ledger.fabric.definitions import collections, policy, run_by
 from ledger.fabric.lifecycle import Definition, Deployment
 from ledger.fabric.package import Server, package, package_id
 from ledger.fabric.profile import Organisation, Profile

@@ -44,6 +44,7 @@ from ledger.rules.world import (
     Call,
     Contract,
     Declined,
+    Function,
     Private,
     Reason,
     State,
@@ -146,27 +147,46 @@ def _submit(every: bool, state: State, call: Call) -> bytes:
     Answers: ``outcome`` (``committed``, ``exists``, ``refused``), with ``batch``, the public record, or ``reason``,
     ``words``, ``seq`` and ``sid`` as a refusal on MQTT has them.
     """
-    call.caller.need(INGESTION)
-    _metering(state, call)
-    given = call.record()
-    only(given, "gateway")
+    _may_submit(state, call)
     try:
         batch, claims = batches.parse(call.hidden_bytes("batch"))
     except Malformed as error:
         raise Declined(Reason.MALFORMED, str(error)) from error
+    return _commit(every, state, call, batch, claims)
+
+
+def parsed(batch: Batch, claims: Sequence[Claims]) -> Function:
+    """``SubmitBatch`` with every signature checked, for who has read the batch already and need not do it twice."""
+
+    def submit(state: State, call: Call) -> bytes:
+        _may_submit(state, call)
+        return _commit(True, state, call, batch, claims)
+
+    return submit
+
+
+def _may_submit(state: State, call: Call) -> None:
+    call.caller.need(INGESTION)
+    _metering(state, call)
+    only(call.record(), "gateway")
+
+
+def _commit(every: bool, state: State, call: Call, batch: Batch, claims: Sequence[Claims]) -> bytes:
+    given = call.record()
     terms = Terms(_trust(state, batch, claims), call.time_ms, every)
     said = judge(_Committed(state), terms, named(given, "gateway"), batch, claims)
     if isinstance(said, Exists):
         return pack({"outcome": "exists", "batch": _get(state, "batch", batch.stream.hex(), ordered(batch.first))})
     if isinstance(said, Refused):
         if said.fork is not None:
-            _write_fork(state, call, said.fork)
+            write_fork(state, call, said.fork, batch.root)
         place = {"seq": said.seq, "sid": said.sid.hex() if said.sid else None}
         return pack({"outcome": "refused", "reason": int(said.reason), "words": said.words, **place})
-    return pack({"outcome": "committed", "batch": _write(state, call, batch, claims, said)})
+    return pack({"outcome": "committed", "batch": write(state, call, batch, claims, said)})
 
 
-def _write(state: State, call: Call, batch: Batch, claims: Sequence[Claims], accepted: Accepted) -> Record:
+def write(state: State, call: Call, batch: Batch, claims: Sequence[Claims], accepted: Accepted) -> Record:
+    """Write a batch that was judged; returns its public record."""
     stream, first = batch.stream.hex(), ordered(batch.first)
     line, gateway = accepted.stream, accepted.stream.gateway
     before = _get(state, "stream", stream)
@@ -240,13 +260,15 @@ def _place(item: list[Any]) -> list[Any]:
     return item[:3]
 
 
-def _write_fork(state: State, call: Call, fork: Fork) -> None:
+def write_fork(state: State, call: Call, fork: Fork, root: bytes) -> None:
+    """Write down a fork that the batch of this root has brought."""
     stream, place = fork.stream.hex(), key("fork", fork.stream.hex(), ordered(fork.seq), fork.other.hex())
     known = sum(1 for _ in state.scan(*under("fork", stream)))
     if state.get(place) is not None or known >= _MAX_FORKS:
         return
     sides = {"stream": stream, "seq": fork.seq, "committed": fork.committed.hex(), "other": fork.other.hex()}
-    state.put(place, pack({**sides, "time_ms": call.time_ms, "submitter": call.caller.organisation}))
+    seen = {"root": root.hex(), "time_ms": call.time_ms, "submitter": call.caller.organisation}
+    state.put(place, pack({**sides, **seen}))
     state.private(EVIDENCE).put(place, fork.statement)
     state.tell("fork", pack(sides))
 

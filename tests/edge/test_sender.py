@@ -362,7 +362,7 @@ class TestRefusals:
 
     def test_an_unknown_gateway_is_told_and_tried_again(self, site: Site, tmp_path: Path) -> None:
         for organisation in site.ledgers.organisations.values():
-            organisation.ledger.file._sql.execute("DELETE FROM gateways")
+            organisation.ledger.file._sql.execute("DELETE FROM state WHERE key = 'gateway/home-1'")
         site.measure(0, 1)
         assert site.turns(1)[0] > 0
         refuses = "does not say where its ledger stands: gateway home-1 is not registered; try: have each organisation"
@@ -379,15 +379,15 @@ class TestRefusals:
     def test_what_one_organisation_refuses_is_over_when_it_gives_a_receipt(self, site: Site) -> None:
         site.uplink.k = site.sender._k = 1
         other = site.ledgers.organisations["Org2MSP"].ledger.file
-        (row,) = other._sql.execute("SELECT * FROM gateways").fetchall()
-        other._sql.execute("DELETE FROM gateways")
+        (row,) = other._sql.execute("SELECT * FROM state WHERE key = 'gateway/home-1'").fetchall()
+        other._sql.execute("DELETE FROM state WHERE key = 'gateway/home-1'")
         site.measure(0, 1)
         site.turns(1)
         (alarm,) = site.state.alarms.each()
         assert (alarm.kind, alarm.about, alarm.lasts) == ("ledger", "Org2MSP", True)
         site.deliver_all()
         assert [each.about for each in site.state.alarms.each()] == ["Org2MSP"], "receipts of others say nothing of it"
-        other._sql.execute(f"INSERT INTO gateways VALUES ({', '.join('?' * len(row))})", tuple(row))
+        other._sql.execute(f"INSERT INTO state VALUES ({', '.join('?' * len(row))})", tuple(row))
         site.sender._agreed = None  # as after the next start
         site.sender._turn()
         assert site.state.alarms.each() == [], "its head came"

@@ -189,7 +189,7 @@ def test_show_says_what_is_committed_and_checks_it(broker: Broker, tmp_path: Pat
     assert peer.wait(PATIENCE_S) == 130
     assert "stopped: 2 batches with 6 statements committed, 0 repeated, 0 refused" in site.log.read_text()
     file = LedgerFile(site.ledger, "Org1MSP")
-    file._sql.execute("UPDATE batches SET root = zeroblob(32) WHERE block = 1")
+    file._sql.execute("UPDATE blocks SET root = zeroblob(32) WHERE block = 1")
     file.close()
     assert "block 1 is not what was committed" in site.run("show", "--check", code=1).stderr
 
@@ -265,7 +265,7 @@ def test_help_names_every_command_and_exit_code() -> None:
 
 def test_a_running_peer_does_not_carry_what_only_tables_need() -> None:
     code = (
-        "import sys; import ledger.cli.run, ledger.config, ledger.embedded, ledger.lock, ledger.peer, ledger.registry;"
+        "import sys; import ledger.cli.run, ledger.config, ledger.embedded, ledger.lock, ledger.peer, ledger.requests;"
         "print([name for name in ('rich', 'yaml', 'pymodbus', 'hypothesis', 'drivers.map') if name in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)

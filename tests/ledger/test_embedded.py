@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from hw_sim.authority import Authority
 from ledger.commit import LedgerProblem, NotCommitted, Receipted, Submission
 from ledger.embedded import EmbeddedLedger, Issuer, LedgerFile
 from ledger.rules.measurements import Gateway
+from ledger.rules.record import unpack
+from ledger.schema import VERSION
 from signer import batch as batches
 from signer import receipt
 from signer.batch import Batch
@@ -151,11 +154,11 @@ def test_a_full_disk_is_a_problem_that_waiting_mends(site: Site) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE batches SET root = zeroblob(32) WHERE block = 2",
-        "UPDATE batches SET txid = zeroblob(32) WHERE block = 3",
-        "DELETE FROM batches WHERE block = 2",
-        "DELETE FROM batches WHERE block = 1",
-        "UPDATE batches SET block = block + 10 WHERE block = 4",
+        "UPDATE blocks SET root = zeroblob(32) WHERE block = 2",
+        "UPDATE blocks SET txid = zeroblob(32) WHERE block = 3",
+        "DELETE FROM blocks WHERE block = 2",
+        "DELETE FROM blocks WHERE block = 1",
+        "UPDATE blocks SET block = block + 10 WHERE block = 4",
     ],
 )
 def test_a_changed_removed_or_moved_commit_is_found_on_opening(site: Site, change: str) -> None:
@@ -195,7 +198,7 @@ def test_a_file_that_is_none_of_ours_is_left_as_it_is(tmp_path: Path) -> None:
         LedgerFile(tmp_path, "Org1MSP")
 
 
-@pytest.mark.parametrize(("version", "more"), [(2, ", or a newer one"), (0, "")])
+@pytest.mark.parametrize(("version", "more"), [(VERSION + 1, ", or a newer one"), (0, "")])
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_ledger_of_another_version_is_left_as_it_is(tmp_path: Path, version: int, more: str, read_only: bool) -> None:
     path = tmp_path / "ledger.db"
@@ -206,7 +209,7 @@ def test_a_ledger_of_another_version_is_left_as_it_is(tmp_path: Path, version: i
     db.close()
     before = path.read_bytes()
     with pytest.raises(
-        LedgerProblem, match=f"is a ledger of version {version}, this program knows version 1"
+        LedgerProblem, match=f"is a ledger of version {version}, this program knows version {VERSION}"
     ) as caught:
         LedgerFile(path, None if read_only else "Org1MSP", read_only)
     words = f"try: the version of aigeco-peer that wrote it{more}; this file is left as it is"
@@ -228,7 +231,7 @@ def test_a_reader_sees_what_is_committed_and_cannot_write(site: Site) -> None:
 
 
 def test_forks_on_purpose_do_not_fill_the_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ledger.embedded._FORKS_KEPT", 2)
+    monkeypatch.setattr("ledger.rules.batches._MAX_FORKS", 2)
     site.file.register(Gateway("alpha"))
     line = site.world.line().begin()
     twins = [line.clone().grow(2) for _ in range(4)]
@@ -237,3 +240,55 @@ def test_forks_on_purpose_do_not_fill_the_disk(site: Site, monkeypatch: pytest.M
         with pytest.raises(NotCommitted, match="fork"):
             site.commit(twin.batch(1, 2))
     assert len(site.file.forks()) == 2
+
+
+def test_the_contracts_show_what_is_committed_and_purge_it(site: Site) -> None:
+    site.file.register(Gateway("alpha"))
+    line = site.world.line().begin().grow(5)
+    batch = line.batch(0, 3)
+    first, _ = site.commit(batch), site.commit(line.batch(3, 3))
+    stream = batch.stream.hex()
+
+    def ask(function: str, **given: object) -> dict[str, Any]:
+        return dict(unpack(site.file.operator.ask("measurements", function, given)))
+
+    assert ask("Stream", stream=stream)["seq"] == 5
+    assert ask("Statements", stream=stream)["statements"] == [[it, line.statements[it].data.hex()] for it in range(6)]
+    run = ask("Receipt", stream=stream, first=0, nonce="00" * 16)["batch"]
+    assert run["transaction"] == receipt.parse(first).transaction.hex()
+    purge = {"stream": stream, "first": 0, "why": "asked to"}
+    site.file.transact(lambda: site.file.operator.call("measurements", "Purge", purge))
+    assert [seq for seq, _ in ask("Statements", stream=stream)["statements"]] == [3, 4, 5]
+    assert site.file.content(1) == (b"", first)
+    assert site.commit(batch) == first, "what is purged was committed all the same"
+    site.reopen()
+    site.file.check_chain()
+    site.commit(line.grow(1).batch(6, 1))
+    assert site.file.sids(batch.stream, 0, 7) == [said.sid for said in line.statements]
+
+
+def test_a_batch_that_the_contract_holds_otherwise_is_found(site: Site) -> None:
+    site.file.register(Gateway("alpha"))
+    site.commit(site.world.line().begin().grow(1).rest(0))
+    site.file._sql.execute("UPDATE state SET value = CAST('{}' AS BLOB) WHERE key LIKE 'batch/%' AND collection = ''")
+    with pytest.raises(LedgerProblem, match="block 1 is not what the contract has committed"):
+        site.file.check_chain()
+
+
+def test_refused_and_repeated_batches_leave_no_call(site: Site) -> None:
+    site.file.register(Gateway("alpha"))
+    line = site.world.line().begin().grow(5)
+    site.commit(line.batch(0, 2))
+    calls = site.file.world.last()[0]
+    site.commit(line.batch(0, 2))
+    with pytest.raises(NotCommitted):
+        site.commit(line.batch(3, 2))
+    assert site.file.world.last()[0] == calls
+
+
+def test_an_organisation_that_may_not_meter_any_more_is_busy(site: Site) -> None:
+    site.file.register(Gateway("alpha"))
+    roles = {"organisation": "Org1MSP", "roles": ["manager"]}
+    site.file.transact(lambda: site.file.operator.call("registry", "SetOrganisation", roles))
+    with pytest.raises(NotCommitted, match="busy: forbidden: Org1MSP is no organisation here with the role metering"):
+        site.commit(site.world.line().begin().rest(0))

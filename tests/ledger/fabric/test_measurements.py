@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from ledger.contracts import CONTRACTS
 from ledger.fabric.commands import Commands
 from ledger.fabric.connection import open_gateway
-from ledger.fabric.definitions import CONTRACTS, collections, policy, run_by
+from ledger.fabric.definitions import collections, policy, run_by
 from ledger.fabric.errors import GatewayError, RefusedByContract
 from ledger.fabric.network import life
 from ledger.fabric.network.layout import PARTIES
