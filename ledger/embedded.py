@@ -98,7 +98,7 @@ class Issuer:
 
 
 class LedgerFile:
-    """What is committed, as the rules look it up and as people read it. Used from one thread.
+    """What is committed, as the peer answers with it and as people read it. Used from one thread.
 
     Attributes:
         world: the contracts' part.
@@ -150,7 +150,7 @@ class LedgerFile:
     def stream(self, stream: bytes) -> Stream | None:
         """Where a stream stands."""
         value = self.world.get(batches.NAME, key("stream", stream.hex()))
-        return _stream(unpack(value)) if value else None
+        return batches.stream_of(unpack(value)) if value else None
 
     def sids(self, stream: bytes, first: int, count: int) -> list[bytes]:
         """The sids of committed statements."""
@@ -169,7 +169,7 @@ class LedgerFile:
 
     def streams(self) -> list[Stream]:
         """Every stream, by gateway, the oldest first."""
-        found = [_stream(unpack(value)) for _, value in self.world.scan(batches.NAME, *under("stream"))]
+        found = [batches.stream_of(unpack(value)) for _, value in self.world.scan(batches.NAME, *under("stream"))]
         begun = dict(self._sql.execute("SELECT stream, block FROM blocks WHERE first = 0").fetchall())
         return sorted(found, key=lambda stream: (stream.gateway, begun[stream.stream]))
 
@@ -398,12 +398,6 @@ def _owner(sql: sqlite3.Connection, path: Path, organisation: str | None) -> tup
     if organisation is not None and owner != organisation:
         raise LedgerProblem(f"{path}: is the ledger of {owner}, not of {organisation}")
     return str(owner), int(version)
-
-
-def _stream(record: Record) -> Stream:
-    stream, head, spki = (bytes.fromhex(record[name]) for name in ("stream", "head", "key"))
-    recovers = bytes.fromhex(record["recovers"]) if record["recovers"] else None
-    return Stream(stream, record["gateway"], record["seq"], head, spki, recovers)
 
 
 def _older(path: Path, version: int) -> LedgerProblem:

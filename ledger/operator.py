@@ -121,11 +121,8 @@ class Operator:
         return [self._gateway(entry) for entry in self._all("gateway")]
 
     def _gateway(self, entry: Record) -> Gateway:
-        root, certificate = (bytes.fromhex(entry[pin]) if entry[pin] else None for pin in ("root", "certificate"))
         renewed = self._world.get(batches.NAME, key("pin", entry["gateway"]))
-        if renewed is not None and unpack(renewed)["since_ms"] == entry["since_ms"]:
-            certificate = bytes.fromhex(unpack(renewed)["certificate"])
-        return Gateway(entry["gateway"], root, certificate, entry["state"] == registry.REVOKED)
+        return batches.gateway_of(entry, unpack(renewed) if renewed is not None else None)
 
     def _all(self, kind: str) -> Iterator[Record]:
         after: str | None = None

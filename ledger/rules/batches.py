@@ -102,25 +102,11 @@ class _Committed:
             if declined.reason is Reason.UNKNOWN:
                 return None
             raise
-        pins = [bytes.fromhex(entry[pin]) if entry[pin] else None for pin in ("root", "certificate")]
-        renewed = _get(self.state, "pin", gateway)
-        if renewed is not None and renewed["since_ms"] == entry["since_ms"]:
-            pins[1] = bytes.fromhex(renewed["certificate"])
-        return Gateway(gateway, pins[0], pins[1], entry["state"] == registry.REVOKED)
+        return gateway_of(entry, _get(self.state, "pin", gateway))
 
     def stream(self, stream: bytes) -> Stream | None:
         found = _get(self.state, "stream", stream.hex())
-        if found is None:
-            return None
-        recovers = found["recovers"]
-        return Stream(
-            stream,
-            found["gateway"],
-            found["seq"],
-            bytes.fromhex(found["head"]),
-            bytes.fromhex(found["key"]),
-            bytes.fromhex(recovers) if recovers else None,
-        )
+        return None if found is None else stream_of(found)
 
     def root(self, stream: bytes, first: int) -> bytes | None:
         found = _get(self.state, "batch", stream.hex(), ordered(first))
@@ -136,6 +122,21 @@ class _Committed:
     def keys(self, stream: bytes) -> Sequence[bytes]:
         found = _get(self.state, "stream", stream.hex())
         return [bytes.fromhex(spki) for spki in found["keys"]] if found else []
+
+
+def gateway_of(entry: Record, renewed: Record | None) -> Gateway:
+    """A gateway out of the registry's entry, and of the certificate that it renewed under that entry, if it did."""
+    root, certificate = (bytes.fromhex(entry[pin]) if entry[pin] else None for pin in ("root", "certificate"))
+    if renewed is not None and renewed["since_ms"] == entry["since_ms"]:
+        certificate = bytes.fromhex(renewed["certificate"])
+    return Gateway(entry["gateway"], root, certificate, entry["state"] == registry.REVOKED)
+
+
+def stream_of(record: Record) -> Stream:
+    """Where a stream stands, out of its record."""
+    stream, head, spki = (bytes.fromhex(record[name]) for name in ("stream", "head", "key"))
+    recovers = bytes.fromhex(record["recovers"]) if record["recovers"] else None
+    return Stream(stream, record["gateway"], record["seq"], head, spki, recovers)
 
 
 # ---- what is written
