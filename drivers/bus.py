@@ -154,8 +154,7 @@ class Bus:
 
     def _take(self, meter: Meter) -> tuple[float, list[Block]]:
         """When the set began, and its words; no words when there is nothing to ask for."""
-        if meter.guard.doubt is not None:
-            self._assure(meter)
+        self._assure(meter)
         if meter.checked != self._talk.connections:
             self._check_serial(meter)
         if meter.exchanged:
@@ -168,6 +167,7 @@ class Bus:
             meter.lay_out(meter.map)
         refusals = 0
         while True:
+            self._assure(meter)  # a refusal may have left it in doubt
             began = self._talk.pause(meter)
             blocks: list[Block] = []
             for request in meter.plan:

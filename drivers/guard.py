@@ -12,6 +12,8 @@ Rules
 - After a failure its answer may still be under way. A unit answers in order, so the right answer to a probe, which is a
   read of a length that no other request to that unit has, proves that it no longer is. A refusal proves it too: it
   answers the probe, or it is the late answer itself, and what can come then has the probe's length.
+- A probe's own answer may be late as well. One asked before the request in doubt proves nothing about it: its length is
+  not used again, and while it may come a refusal may be its own, and whoever is refused is in doubt.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ TRY_TIMEOUT_PER_LATENCY = 1.5
 # What a try is worth at all where others leave little time: usual meters answer within 100 ms.
 SHORTEST_TRY_S = 0.1
 TIMEOUT_GROWTH_PER_FAILURE = 0.25
+# An answer cannot come any more after this: longer than any device was seen to hold one back.
+LONGEST_LATENESS_S = 10.0
 
 
 class Guard:
@@ -48,6 +52,7 @@ class Guard:
         turn_at: when it is this unit's turn again then (kept by the bus).
         doubt: the request whose answer may still come, None when none can; doubted_at: since when.
         asked: word counts of all requests but probes.
+        probes: those whose answers may still come, in their order: word count, and when it was asked.
         heard_at: when it last answered.
         answered_last: function and word count of that answer.
         next_at: earliest instant of the next request (the device's own pause between requests).
@@ -67,6 +72,7 @@ class Guard:
         "least_s",
         "most_s",
         "next_at",
+        "probes",
         "timeout_s",
         "try_s",
         "turn_at",
@@ -88,6 +94,7 @@ class Guard:
         self.asked: set[int] = set()
         self.doubt: Request | None = None
         self.doubted_at = 0.0
+        self.probes: list[tuple[int, float]] = []
 
     def answered(self, now: float, latency_s: float) -> None:
         """The unit answered a request; latency without the frames' own time."""
@@ -110,6 +117,19 @@ class Guard:
         """The answer to a request did not come, or came wrong: it may still come."""
         if self.doubt is None:
             self.doubt, self.doubted_at = request, now
+
+    def past(self, count: int) -> None:
+        """An answer of so many words came. A unit answers in order: what was asked before is over.
+
+        Of several probes of this length it may be the answer to the first.
+        """
+        counts = [of for of, _ in self.probes]
+        del self.probes[: counts.index(count) + 1 if count in counts else len(counts)]
+
+    def owed(self, now: float) -> set[int]:
+        """Word counts of probes that may still be answered; of those before the request in doubt where there is one."""
+        until = self.doubted_at if self.doubt is not None else now
+        return {count for count, at in self.probes if at < until and now < at + LONGEST_LATENESS_S}
 
     def patience_s(self, spare_s: float = math.inf) -> float:
         """Timeout of the next request, without the frames' own time.

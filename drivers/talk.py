@@ -18,7 +18,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable
 
-from drivers.guard import fragment, probe
+from drivers.guard import LONGEST_LATENESS_S, fragment, probe
 from drivers.meter import Meter
 from drivers.modbus import (
     Disconnected,
@@ -48,9 +48,6 @@ FAILURES_OF_A_DEAD_CONNECTION = 3
 _MOST_TIMES = 10
 # RTU inside TCP hides the speed of the serial line behind it; this is the slowest usual one, with its bits a character.
 HIDDEN_LINE = 9600, 10
-# Where no probe is sure to be answered (a map of single values, a SunSpec device not yet known), the answer cannot come
-# any more after this: longer than any device was seen to hold one back.
-LONGEST_LATENESS_S = 10.0
 
 
 class Talk:
@@ -130,7 +127,9 @@ class Talk:
         """
         guard, counters = meter.guard, meter.counters
         sent = self.pause(meter)
-        if not probing:
+        if probing:
+            guard.probes.append((request.count, sent))
+        else:
             guard.asked.add(request.count)
         counters.requests += 1
         travel_s = self._travel_s(request) if self._serial is not None else 0.0
@@ -154,6 +153,7 @@ class Talk:
         self._silence = self._barren = 0
         counters.answered(now - sent - travel_s)
         guard.answered(now, now - sent - travel_s)
+        guard.past(request.count)
         guard.answered_last = request.function, request.count
         guard.next_at = now + meter.min_delay_s
         return words
@@ -170,9 +170,11 @@ class Talk:
         """
         guard = meter.guard
         assert guard.doubt is not None
-        taken = guard.asked | {request.count for other in sharing for request in other.plan}
+        owed = guard.owed(self._monotonic())
+        taken = guard.asked | owed | {request.count for other in sharing for request in other.plan}
         request = probe(meter.map, meter.plan, taken)
         if request is None:
+            # A map of single values, a SunSpec device not yet known, or too many probes without an answer.
             if self._monotonic() > guard.doubted_at + LONGEST_LATENESS_S:
                 guard.doubt = None
                 return
@@ -183,7 +185,7 @@ class Talk:
         try:
             self.ask(meter, request, probing=True)
         except ExceptionAnswer as error:
-            if from_gateway(error):
+            if owed or from_gateway(error):
                 raise
         guard.doubt = None
 
@@ -203,6 +205,8 @@ class Talk:
         meter.guard.next_at = now + meter.min_delay_s
         if isinstance(error, ExceptionAnswer) and not from_gateway(error):
             self._silence = self._barren = 0
+            if meter.guard.owed(now):
+                meter.guard.suspect(request, now)
             return
         meter.guard.suspect(request, now)
         self._silence += 1

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from drivers import guard as rules
-from drivers.guard import Guard, _parts, fragment, probe
+from drivers.guard import LONGEST_LATENESS_S, Guard, _parts, fragment, probe
 from drivers.map import load, names
 from drivers.plan import RTU_OVERHEAD_BYTES, TCP_OVERHEAD_BYTES, Request, plan
 
@@ -150,3 +150,21 @@ def test_probes_when_lengths_are_scarce() -> None:
     assert probe(meter_map, (), set()) is None
     assert fragment((Request(4, 0, 2),), {2}) == Request(4, 0, 1)
     assert fragment((Request(4, 0, 2),), {1, 2}) is None
+
+
+def test_an_answer_is_the_first_probes_of_its_length_and_all_that_were_asked_before_are_over() -> None:
+    guard = Guard()
+    guard.probes = [(1, 0.0), (2, 1.0), (1, 2.0), (2, 3.0)]
+    guard.past(2)
+    assert guard.probes == [(1, 2.0), (2, 3.0)]
+    guard.past(10)
+    assert guard.probes == []
+
+
+def test_a_probe_before_the_request_in_doubt_is_owed_until_it_cannot_come_any_more() -> None:
+    guard = Guard()
+    guard.probes = [(1, 0.0), (2, 4.0)]
+    assert guard.owed(5.0) == {1, 2}
+    guard.suspect(Request(3, 100, 10), 3.0)
+    assert guard.owed(5.0) == {1}, "the other was asked after that request"
+    assert guard.owed(LONGEST_LATENESS_S) == set()
