@@ -1,7 +1,7 @@
 """Who keeps an embedded ledger calls its contracts: as their organisation, with every role that a person may have.
 
 On a network the roles are in certificates of several people; on one machine's ledger whoever may write the file may do
-all of it anyway.
+all of it anyway, also speak for a member.
 
 Rules
 - Time goes forward: a call is dated after the last one, also when the machine's clock was set back.
@@ -11,11 +11,12 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ledger.rules import batches, groups, registry
+from ledger.rules import batches, groups, origin, registry
 from ledger.rules.measurements import Gateway
 from ledger.rules.record import Record, pack, parse, unpack
 from ledger.rules.world import Caller, Declined, Reason, key
@@ -32,6 +33,7 @@ ROLES = tuple(
             groups.SETTLER,
             groups.AUDITOR,
             groups.AGGREGATOR,
+            origin.ISSUER,
         }
     )
 )
@@ -58,14 +60,18 @@ class Operator:
         arguments: bytes | Mapping[str, object],
         secret: Mapping[str, bytes] | None = None,
         request: str | None = None,
+        member: str = "",
     ) -> Done:
         """Call a function, and write.
+
+        Args:
+            member: for whom this speaks; empty = for nobody.
 
         Raises:
             Declined: as it says.
         """
         time_ms = max(int(self._now_s() * 1000), self._world.last()[1] + 1)
-        return self._world.commit(contract, function, _bytes(arguments), self.caller, time_ms, secret, request)
+        return self._world.commit(contract, function, _bytes(arguments), self._for(member), time_ms, secret, request)
 
     def ask(
         self,
@@ -73,15 +79,20 @@ class Operator:
         function: str,
         arguments: bytes | Mapping[str, object],
         secret: Mapping[str, bytes] | None = None,
+        member: str = "",
     ) -> bytes:
         """Call a function, and write nothing.
 
         Raises:
             Declined: as it says.
         """
-        return self._world.evaluate(
-            contract, function, _bytes(arguments), self.caller, int(self._now_s() * 1000), secret
-        )
+        time_ms = int(self._now_s() * 1000)
+        return self._world.evaluate(contract, function, _bytes(arguments), self._for(member), time_ms, secret)
+
+    def _for(self, member: str) -> Caller:
+        if not member:
+            return self.caller
+        return replace(self.caller, attributes={**self.caller.attributes, batches.MEMBER: member})
 
     # ---- the registry
 

@@ -40,12 +40,14 @@ class Request:
     Attributes:
         arguments: a record, packed.
         secret: what never goes into the chain of calls.
+        member: for whom the operator speaks; empty = for nobody.
     """
 
     contract: str
     function: str
     arguments: bytes
     secret: Mapping[str, bytes] = field(default_factory=dict)
+    member: str = ""
 
 
 def folder(ledger: Path) -> Path:
@@ -67,6 +69,7 @@ def leave(ledger: Path, request: Request) -> Path:
         "function": request.function,
         "arguments": request.arguments.decode(),
         "secret": {name: value.hex() for name, value in request.secret.items()},
+        "member": request.member,
     }
     _write(path, document)
     return path
@@ -124,7 +127,9 @@ def _do(file: LedgerFile, name: str, request: Request) -> dict[str, Any]:
     if done is not None:
         return {"answer": json.dumps({"call": done})}  # its answer was lost with the process that had done it
     try:
-        said = file.operator.call(request.contract, request.function, request.arguments, request.secret, name)
+        said = file.operator.call(
+            request.contract, request.function, request.arguments, request.secret, name, request.member
+        )
     except Declined as declined:
         return {"declined": declined.reason.value, "words": declined.words}
     except Mistake as mistake:
@@ -141,11 +146,11 @@ def _told(said: Mapping[str, Any]) -> str:
 def _read(path: Path, say: Callable[[str], None]) -> Request | None:
     try:
         document = json.loads(path.read_text())
-        texts = [document[name] for name in ("contract", "function", "arguments")]
+        texts = [document[name] for name in ("contract", "function", "arguments")] + [document.get("member", "")]
         secret = {str(name): bytes.fromhex(value) for name, value in document["secret"].items()}
         if not all(isinstance(text, str) for text in texts):
-            raise TypeError("contract, function and arguments are texts")
-        return Request(texts[0], texts[1], texts[2].encode(), secret)
+            raise TypeError("contract, function, arguments and member are texts")
+        return Request(texts[0], texts[1], texts[2].encode(), secret, texts[3])
     except FileNotFoundError:
         return None  # taken back by whoever left it
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,12 +1,10 @@
-"""``aigeco-peer call``: call a contract's function on the embedded ledger, and commit what it writes."""
+"""``aigeco-peer call``: call a contract's function on either ledger, and commit what it writes."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from ledger.cli import where
+from ledger.cli import calling
 from ledger.cli.exits import Exit
 
 
@@ -15,15 +13,14 @@ from ledger.cli.exits import Exit
 @click.argument("function")
 @click.option("--arguments", default="{}", help="JSON, or @FILE with it.", metavar="JSON|@FILE")
 @click.option("--secret", multiple=True, help="What is not to go into the chain of calls.", metavar="NAME=JSON|@FILE")
-@where.option
-def command(contract: str, function: str, arguments: str, secret: tuple[str, ...], config_path: Path | None) -> int:
-    """Call FUNCTION of CONTRACT as this organisation's operator; prints its answer, JSON.
+@calling.options
+def command(contract: str, function: str, arguments: str, secret: tuple[str, ...], place: calling.Place) -> int:
+    """Call FUNCTION of CONTRACT; prints its answer, JSON, once it is committed.
 
-    Works while the peer runs, which then does it.
+    On the embedded ledger as this organisation's operator, also while the peer runs, which then does it; on a
+    network as an identity of its profile. Broken off, the same call again first asks what became of the former one.
     """
-    from ledger import config as configuration
-    from ledger.cli import calling
-
     packed, secrets = calling.arguments_of(arguments), calling.secrets_of(secret)
-    calling.show(calling.commit(configuration.load(where.find(config_path)), contract, function, packed, secrets))
+    with calling.contracts(place) as contracts:
+        calling.show(contracts.call(contract, function, packed, secrets))
     return Exit.OK

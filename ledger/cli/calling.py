@@ -1,57 +1,133 @@
-"""How commands call contracts on the embedded ledger: on its file, or through the peer that is running on it."""
+"""How commands call contracts: on the embedded ledger that ``peer.toml`` names, or on a Fabric network.
+
+Rules
+- ``--network`` (or ``AIGECO_NETWORK``) means that network, as the identity ``--as``. Otherwise the configuration says:
+  with a table ``fabric`` that network, else the embedded ledger, where ``--as`` is a member for whom its keeper speaks.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import click
+
+from ledger.cli import where
 from ledger.cli.exits import Exit, Refused
 
 if TYPE_CHECKING:
-    from ledger.config import PeerConfig
+    from ledger.calling import Contracts
+    from ledger.fabric.profile import Identity, Profile
 
-# A running peer looks five times a second; one that commits a large batch in between needs a little longer.
-_PATIENCE_S = 10.0
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+KEPT = "calls"
+"""Folder beside a connection profile: calls whose outcome is not known yet."""
 
 
-def commit(
-    config: PeerConfig,
-    contract: str,
-    function: str,
-    arguments: bytes | Mapping[str, Any],
-    secret: Mapping[str, bytes] | None = None,
-) -> bytes:
-    """Call a function, or have the running peer call it; committed when this returns the answer.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which ledger, and as whom; nothing is opened yet."""
+
+    network: Path | None
+    who: str
+    config: Path | None
+
+
+def options(function: _Function) -> Any:
+    """``--network``, ``--as`` and ``--config``, given to the command as ``place``."""
+
+    @functools.wraps(function)
+    def command(*args: Any, network: Path | None, who: str, config_path: Path | None, **rest: Any) -> Any:
+        return function(*args, place=Place(network, who, config_path), **rest)
+
+    for option in (
+        click.option("--config", "config_path", type=click.Path(path_type=Path), help="As before the command's name."),
+        click.option(
+            "--as",
+            "who",
+            default="",
+            envvar="AIGECO_AS",
+            metavar="[MSPID/]NAME",
+            help="Who calls: an identity in the profile; on the embedded ledger, for which member.",
+        ),
+        click.option(
+            "--network",
+            type=click.Path(path_type=Path),
+            envvar="AIGECO_NETWORK",
+            help="Folder of a Fabric network, or a connection profile; else as the configuration says.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def contracts(place: Place) -> Iterator[Contracts]:
+    """The ledger's contracts.
 
     Raises:
-        Declined: by the contract.
-        Refused: a peer is running and does not answer.
-        LedgerProblem: the ledger cannot be used.
+        ConfigError: configuration or profile cannot be used.
+        Refused: nobody, or several, are meant by ``--as``.
     """
-    from ledger import requests
-    from ledger.embedded import LedgerFile
-    from ledger.lock import WriteLock
-    from ledger.rules.record import pack
+    opened = _on_network(place.network, place.who) if place.network else _configured(place)
+    try:
+        yield opened
+    finally:
+        opened.close()
 
-    packed = arguments if isinstance(arguments, bytes) else pack(arguments)
-    with WriteLock(config.ledger) as lock:
-        if lock.take():
-            file = LedgerFile(config.ledger, config.organisation)
-            try:
-                return file.transact(lambda: file.operator.call(contract, function, packed, secret)).answer
-            finally:
-                file.close()
-    request = requests.leave(config.ledger, requests.Request(contract, function, packed, secret or {}))
-    answer = requests.answer(request, _PATIENCE_S)
-    if answer is None:
-        raise Refused(
-            f"the running peer has not taken in {request} within {_PATIENCE_S:g} s",
-            Exit.LEDGER,
-            "its log; the request stays and is taken in when it can",
-        )
-    return answer
+
+def embedded(place: Place) -> bool:
+    """Whether it is the embedded ledger."""
+    return not place.network
+
+
+def _configured(place: Place) -> Contracts:
+    from ledger import config as configuration
+    from ledger.calling import EmbeddedContracts
+
+    config = configuration.load(where.find(place.config))
+    if "/" in place.who:
+        words = f"--as {place.who}: the embedded ledger has one organisation, and --as names a member"
+        raise Refused(words, Exit.USAGE, "--as MEMBER, or --network")
+    return EmbeddedContracts(config.ledger, config.organisation, place.who)
+
+
+def _on_network(network: Path, who: str) -> Contracts:
+    from ledger.fabric import profile as profiles
+
+    try:
+        from ledger.fabric.calling import FabricContracts
+        from ledger.fabric.connection import open_gateway
+    except ModuleNotFoundError as error:
+        words = f"a Fabric network needs the extra fabric: there is no {error.name}"
+        raise Refused(words, Exit.CONFIG, "pip install aigeco-edge[fabric]") from error
+
+    profile = profiles.load(network)
+    identity = _identity(profile, who)
+    gateway = open_gateway(profile, identity.organisation, identity.name)
+    return FabricContracts(gateway, profile, identity.organisation, profile.folder / KEPT)
+
+
+def _identity(profile: Profile, who: str) -> Identity:
+    """The identity that ``--as`` means."""
+    organisation, _, name = who.rpartition("/")
+    if organisation:
+        return profile.identity(organisation, name)
+    found = [each for each in profile.identities if each.name == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(f"{each.organisation}/{name}" for each in found)
+        raise Refused(f"--as {name}: several are called so: {several}", Exit.USAGE, f"--as {several.split(',')[0]}")
+    known = ", ".join(dict.fromkeys(each.name for each in profile.identities))
+    words = f"--as {name}: nobody is called so" if name else "who calls is not said"
+    raise Refused(f"{words}; {profile.path} has: {known}", Exit.USAGE, "--as NAME, or --as MSPID/NAME")
 
 
 def arguments_of(given: str) -> bytes:

@@ -1,4 +1,8 @@
-"""``aigeco-peer gateways``: whose batches this ledger takes."""
+"""``aigeco-peer gateways``: whose batches a ledger takes.
+
+Which authorities may issue certificates of gateways, ``peer.toml`` says for the embedded ledger; on a network the
+registry does (``gateways trust``).
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.cli import where
+from ledger.cli import calling, where
 from ledger.cli.exits import Exit, Refused
 
 if TYPE_CHECKING:
-    from ledger.config import PeerConfig
+    from ledger.calling import Contracts
+    from ledger.cli.calling import Place
     from ledger.rules.measurements import Gateway
 
 _WHY = "the operator has revoked it"
@@ -33,76 +38,94 @@ def command() -> None:
 @click.option(
     "--root",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="PEM file of the one authority, of those configured, that may issue its certificates.",
+    help="PEM file of the one authority, of those known here, that may issue its certificates.",
 )
-@where.option
-def add(gateway: str | None, certificate: Path | None, root: Path | None, config_path: Path | None) -> int:
+@calling.options
+def add(gateway: str | None, certificate: Path | None, root: Path | None, place: Place) -> int:
     """Register GATEWAY, or the gateway that a certificate is of. Registering again replaces the entry."""
-    from ledger import config as configuration
-    from ledger.cli.calling import commit
-
-    config = configuration.load(where.find(config_path))
-    entry = _entry(config, gateway, certificate, root)
-    pins = {"root": entry.root, "certificate": entry.certificate}
-    given = {name: pin.hex() for name, pin in pins.items() if pin}
-    commit(config, "registry", "RegisterGateway", {"gateway": entry.gateway, "owner": config.organisation, **given})
+    with calling.contracts(place) as contracts:
+        entry = _entry(place, contracts, gateway, certificate, root)
+        pins = {"root": entry.root, "certificate": entry.certificate}
+        given = {name: pin.hex() for name, pin in pins.items() if pin}
+        arguments = {"gateway": entry.gateway, "owner": contracts.organisation, **given}
+        contracts.call("registry", "RegisterGateway", arguments)
     print(f"gateway {entry.gateway} is registered")
     return Exit.OK
 
 
 @command.command("revoke", short_help="Take nothing more from a gateway.")
 @click.argument("gateway")
-@where.option
-def revoke(gateway: str, config_path: Path | None) -> int:
+@calling.options
+def revoke(gateway: str, place: Place) -> int:
     """Take nothing more from GATEWAY. What is committed stays committed."""
-    from ledger import config as configuration
-    from ledger.cli.calling import commit
-
-    config = configuration.load(where.find(config_path))
-    if gateway not in [entry.gateway for entry in _registered(config)]:
-        raise Refused(f"gateway {gateway} is not registered", Exit.USAGE, "aigeco-peer gateways list")
-    commit(config, "registry", "RevokeGateway", {"gateway": gateway, "why": _WHY})
+    with calling.contracts(place) as contracts:
+        if gateway not in [entry.gateway for entry in _registered(place, contracts)]:
+            raise Refused(f"gateway {gateway} is not registered", Exit.USAGE, "aigeco-peer gateways list")
+        contracts.call("registry", "RevokeGateway", {"gateway": gateway, "why": _WHY})
     print(f"gateway {gateway} is revoked")
+    return Exit.OK
+
+
+@command.command("trust", short_help="Let an authority issue gateways' certificates.")
+@click.argument("root", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@calling.options
+def trust(root: Path, place: Place) -> int:
+    """Let the authorities in the PEM file ROOT issue gateways' certificates, on a network."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from signer.trust import Untrusted, load_pem
+
+    if calling.embedded(place):
+        raise Refused(
+            "the embedded ledger takes them from its configuration", Exit.USAGE, "gateways.roots in peer.toml"
+        )
+    try:
+        certificates = load_pem(root)
+    except Untrusted as error:
+        raise Refused(str(error), Exit.USAGE) from None
+    with calling.contracts(place) as contracts:
+        for certificate in certificates:
+            given = {"certificate": certificate.public_bytes(Encoding.DER).hex(), "state": "active"}
+            contracts.call("registry", "SetAuthority", given)
+            print(f"{certificate.subject.rfc4514_string()} may issue gateways' certificates")
     return Exit.OK
 
 
 @command.command("list", short_help="List the registered gateways.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@where.option
-def show(as_json: bool, config_path: Path | None) -> int:
+@calling.options
+def show(as_json: bool, place: Place) -> int:
     """List the registered gateways."""
-    from ledger import config as configuration
-    from ledger.cli.table import table
-
-    rows: list[dict[str, Any]] = [
-        {
-            "gateway": entry.gateway,
-            "state": "revoked" if entry.revoked else "active",
-            "certificate": entry.certificate.hex() if entry.certificate else None,
-            "root": entry.root.hex() if entry.root else None,
-        }
-        for entry in _registered(configuration.load(where.find(config_path)))
-    ]
+    with calling.contracts(place) as contracts:
+        rows: list[dict[str, Any]] = [
+            {
+                "gateway": entry.gateway,
+                "state": "revoked" if entry.revoked else "active",
+                "certificate": entry.certificate.hex() if entry.certificate else None,
+                "root": entry.root.hex() if entry.root else None,
+            }
+            for entry in _registered(place, contracts)
+        ]
     if as_json:
         print(json.dumps({"gateways": rows}, indent=2))
     else:
+        from ledger.cli.table import table
+
         table("Gateways", ("gateway", "state", "certificate", "root"), rows)
     return Exit.OK
 
 
-def _entry(config: PeerConfig, gateway: str | None, certificate: Path | None, root: Path | None) -> Gateway:
-    """The registry's entry, checked against the roots that the peer is configured with."""
+def _entry(
+    place: Place, contracts: Contracts, gateway: str | None, certificate: Path | None, root: Path | None
+) -> Gateway:
+    """The registry's entry, checked against the roots that are known."""
     from cryptography.hazmat.primitives import hashes
 
-    from ledger import config as configuration
     from ledger.rules.measurements import Gateway
     from signer.trust import Untrusted, load_pem
     from uplink import topics
 
-    problems: list[configuration.Problem] = []
-    roots = configuration.load_roots(config, problems)
-    if problems:
-        raise configuration.ConfigError(config.path, problems)
+    roots, there = _roots(place, contracts) if certificate or root else ((), "")
     root_pin: bytes | None = None
     certificate_pin: bytes | None = None
     if root:
@@ -111,7 +134,7 @@ def _entry(config: PeerConfig, gateway: str | None, certificate: Path | None, ro
         except Untrusted as error:
             raise Refused(f"--root: {error}", Exit.USAGE) from None
         if root_pin not in [known.fingerprint(hashes.SHA256()) for known in roots]:
-            raise Refused(f"{root} is none of the configured roots", Exit.USAGE, f"gateways.roots in {config.path}")
+            raise Refused(f"{root} is none of the configured roots", Exit.USAGE, there)
     if certificate:
         said, certificate_pin = _certificate(certificate, roots)
         if gateway not in (None, said):
@@ -123,6 +146,25 @@ def _entry(config: PeerConfig, gateway: str | None, certificate: Path | None, ro
         words = f"{gateway!r} is no name of a gateway"
         raise Refused(words, Exit.USAGE, "1 to 40 letters, digits and hyphens, without the gw- of the certificate")
     return Gateway(gateway, root_pin, certificate_pin)
+
+
+def _roots(place: Place, contracts: Contracts) -> tuple[tuple[Any, ...], str]:
+    """The authorities that issue gateways' certificates, and where it is said who they are."""
+    from cryptography import x509
+
+    from ledger import config as configuration
+    from ledger.calling import registered
+
+    if not calling.embedded(place):
+        active = [entry for entry in registered(contracts, "authority") if entry["state"] == "active"]
+        ders = [bytes.fromhex(entry["certificate"]) for entry in active]
+        return tuple(x509.load_der_x509_certificate(der) for der in ders), "aigeco-peer gateways trust ROOT"
+    config = configuration.load(where.find(place.config))
+    problems: list[configuration.Problem] = []
+    roots = configuration.load_roots(config, problems)
+    if problems:
+        raise configuration.ConfigError(config.path, problems)
+    return roots, f"gateways.roots in {config.path}"
 
 
 def _certificate(path: Path, roots: tuple[Any, ...]) -> tuple[str, bytes]:
@@ -148,9 +190,16 @@ def _certificate(path: Path, roots: tuple[Any, ...]) -> tuple[str, bytes]:
     return gateway, sha256(certificates[0]).digest()
 
 
-def _registered(config: PeerConfig) -> list[Gateway]:
+def _registered(place: Place, contracts: Contracts) -> list[Gateway]:
+    """Every gateway of the registry, by id; of the embedded ledger with the pins that were renewed."""
+    from ledger import config as configuration
+    from ledger.calling import registered
     from ledger.embedded import LedgerFile
+    from ledger.rules import batches
 
+    if not calling.embedded(place):
+        return [batches.gateway_of(entry, None) for entry in registered(contracts, "gateway")]
+    config = configuration.load(where.find(place.config))
     file = LedgerFile(config.ledger, config.organisation, read_only=True)
     try:
         return file.gateways()

@@ -60,6 +60,23 @@ def test_the_ledger_begins_with_its_organisation_alone_and_takes_calls(site: Pee
     site.run("show", "--check")
 
 
+def test_the_operator_speaks_for_a_member(site: PeerSite) -> None:
+    site.run("gateways", "add", "alpha")
+    group = {"group": "g", "zone": "peninsula", "period_ms": 900_000}
+    call(site, "sharing", "CreateGroup", given=group)
+    call(site, "sharing", "SetMember", given={"group": "g", "member": "ana", "organisation": "Org1MSP"})
+    asked = {"group": "g", "member": "ana"}
+    for who, is_member in (("ana", True), ("eva", False), (None, False)):
+        words = ["--as", who] if who else []
+        assert call(site, "sharing", "Access", *words, given=asked, verb="query")["is_member"] is is_member
+    assert "--as names a member" in call(site, "sharing", "Access", "--as", "Org1MSP/ana", given=asked, code=2)
+
+
+def test_the_embedded_ledger_takes_authorities_from_its_configuration(site: PeerSite) -> None:
+    done = site.run("gateways", "trust", str(site.directory / "gateways.pem"), code=2)
+    assert "gateways.roots in peer.toml" in done.stderr
+
+
 @pytest.mark.parametrize("verb", ["call", "query"])
 def test_what_is_declined_and_what_is_wrong_with_a_call(site: PeerSite, verb: str) -> None:
     site.run("gateways", "add", "alpha")
