@@ -27,12 +27,14 @@ from uplink.broker import MAX_PACKET_BYTES
 from uplink.endpoint import Endpoint
 
 _KEYS = {
-    "": ("organisation", "ledger", "receipts", "gateways", "mqtt"),
+    "": ("organisation", "ledger", "fabric", "receipts", "gateways", "mqtt"),
+    "fabric": ("profile", "identity", "state"),
     "receipts": ("key", "certificate"),
     "gateways": ("roots",),
     "mqtt": ("host", "port", "ca", "certificate", "key", "insecure", "instance"),
 }
 _MQTT_PORT, _MQTTS_PORT = 1883, 8883
+_INGESTION = "ingestion"
 _MAX_INSTANCE = 999  # two peers of one organisation on two ledgers are an experiment, a thousand are a mistake
 
 
@@ -64,26 +66,56 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class FabricConfig:
+    """A Fabric network instead of an embedded ledger.
+
+    Attributes:
+        profile: the connection profile, or the folder of a network for trying.
+        identity: name in the profile of who submits, with the role ``ingestion``.
+        state: file with what this peer has seen committed, and its receipts.
+    """
+
+    profile: Path
+    identity: str
+    state: Path
+
+
+@dataclass(frozen=True, slots=True)
 class PeerConfig:
     """What the file says.
 
     Attributes:
         path: the file.
         organisation: MSP id.
-        ledger: the embedded ledger's file.
+        ledger: the embedded ledger's file; None: ``fabric`` says where the ledger is.
         receipt_key: URI of the receipt key.
         receipt_certificate: PEM file, the key's own certificate first, then its chain.
-        roots: PEM files of the authorities that issue gateway certificates.
+        roots: PEM files of the authorities that issue gateway certificates; on a network the registry has them.
         endpoint: the broker.
+        fabric: the network, or None.
     """
 
     path: Path
     organisation: str
-    ledger: Path
+    ledger: Path | None
     receipt_key: str
     receipt_certificate: Path
     roots: tuple[Path, ...]
     endpoint: Endpoint
+    fabric: FabricConfig | None = None
+
+    @property
+    def file(self) -> Path:
+        """The embedded ledger's file, for commands that are about it.
+
+        Raises:
+            ConfigError: the ledger is a network's.
+        """
+        if self.ledger is None:
+            words = "the ledger is a Fabric network's, and this is about an embedded ledger's file"
+            advice = "aigeco-peer query and call ask the network; aigeco-peer --config another peer.toml"
+            raise ConfigError(self.path, [Problem("fabric", "", words, advice)])
+        return self.ledger
 
 
 def load(path: Path) -> PeerConfig:
@@ -158,8 +190,15 @@ def _advice(error: Exception) -> list[str]:
 
 def _read(reader: _Reader, path: Path) -> PeerConfig:
     base = path.parent
+    fabric = reader.has("fabric")
     for section in _KEYS:
         reader.check_keys(section)
+    if fabric and reader.has("ledger"):
+        words = "is an embedded ledger's file, and [fabric] says that the ledger is a network's"
+        reader.wrong("ledger", None, words, "one of the two")
+    if fabric and reader.has("gateways"):
+        words = "are the registry's on a Fabric network, the same for everybody"
+        reader.wrong("gateways.roots", None, words, "leave [gateways] out; aigeco-peer call registry SetAuthority")
     organisation = reader.text("organisation")
     if organisation and not topics.valid_name(organisation):
         reader.wrong("organisation", organisation, "an MSP id has 1 to 40 letters, digits and hyphens", '"Org1MSP"')
@@ -182,11 +221,20 @@ def _read(reader: _Reader, path: Path) -> PeerConfig:
     return PeerConfig(
         path=path,
         organisation=organisation,
-        ledger=base / reader.text("ledger", "ledger.db"),
+        ledger=None if fabric else base / reader.text("ledger", "ledger.db"),
         receipt_key=reader.text("receipts.key"),
         receipt_certificate=base / reader.text("receipts.certificate"),
-        roots=tuple(base / name for name in reader.texts("gateways.roots")),
+        roots=() if fabric else tuple(base / name for name in reader.texts("gateways.roots")),
         endpoint=endpoint,
+        fabric=_fabric(reader, base) if fabric else None,
+    )
+
+
+def _fabric(reader: _Reader, base: Path) -> FabricConfig:
+    return FabricConfig(
+        profile=base / reader.text("fabric.profile"),
+        identity=reader.text("fabric.identity", _INGESTION),
+        state=base / reader.text("fabric.state", "ingestion.db"),
     )
 
 
@@ -199,6 +247,9 @@ class _Reader:
 
     def wrong(self, place: str, value: object, words: str, advice: str) -> None:
         self.problems.append(Problem(place, "" if value is None else repr(value)[:60], words, advice))
+
+    def has(self, key: str) -> bool:
+        return key in self._document
 
     def check_keys(self, section: str) -> None:
         table = self._document.get(section, {}) if section else self._document

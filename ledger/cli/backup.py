@@ -26,7 +26,7 @@ def command(file: Path, as_json: bool, config_path: Path | None) -> int:
 
     config = configuration.load(where.find(config_path))
     try:
-        copied = copy(config.ledger, file, config.organisation)
+        copied = copy(config.file, file, config.organisation)
     except FileExistsError as error:
         raise Refused(str(error), Exit.USAGE, "another name: a backup replaces nothing") from None
     if as_json:

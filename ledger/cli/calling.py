@@ -84,7 +84,9 @@ def contracts(place: Place) -> Iterator[Contracts]:
 
 def embedded(place: Place) -> bool:
     """Whether it is the embedded ledger."""
-    return not place.network
+    from ledger import config as configuration
+
+    return not place.network and configuration.load(where.find(place.config)).fabric is None
 
 
 def _configured(place: Place) -> Contracts:
@@ -92,10 +94,12 @@ def _configured(place: Place) -> Contracts:
     from ledger.calling import EmbeddedContracts
 
     config = configuration.load(where.find(place.config))
+    if config.fabric:
+        return _on_network(config.fabric.profile, place.who or f"{config.organisation}/{config.fabric.identity}")
     if "/" in place.who:
         words = f"--as {place.who}: the embedded ledger has one organisation, and --as names a member"
         raise Refused(words, Exit.USAGE, "--as MEMBER, or --network")
-    return EmbeddedContracts(config.ledger, config.organisation, place.who)
+    return EmbeddedContracts(config.file, config.organisation, place.who)
 
 
 def _on_network(network: Path, who: str) -> Contracts:

@@ -200,7 +200,7 @@ def _registered(place: Place, contracts: Contracts) -> list[Gateway]:
     if not calling.embedded(place):
         return [batches.gateway_of(entry, None) for entry in registered(contracts, "gateway")]
     config = configuration.load(where.find(place.config))
-    file = LedgerFile(config.ledger, config.organisation, read_only=True)
+    file = LedgerFile(config.file, config.organisation, read_only=True)
     try:
         return file.gateways()
     finally:

@@ -38,10 +38,10 @@ def command(config_path: Path | None) -> int:
     stop, interrupted = _signals()
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
-    with WriteLock(config.ledger) as lock:
+    with WriteLock(config.file) as lock:
         if not _take_turn(lock, stop):
             return Exit.INTERRUPTED if interrupted.is_set() else Exit.OK
-        file = LedgerFile(config.ledger, config.organisation)
+        file = LedgerFile(config.file, config.organisation)
         try:
             ledger = EmbeddedLedger(file, issuer, trust)
             peer = Peer(ledger, issuer, config.endpoint, _log, lambda: take_in(file, _log))

@@ -36,7 +36,7 @@ def command(what: str, last: int, check: bool, as_json: bool, config_path: Path 
     from ledger.embedded import LedgerFile
 
     config = configuration.load(where.find(config_path))
-    file = LedgerFile(config.ledger, config.organisation, read_only=True)
+    file = LedgerFile(config.file, config.organisation, read_only=True)
     try:
         if check:
             file.check_chain()

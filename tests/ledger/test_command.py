@@ -85,6 +85,31 @@ def test_a_plain_connection_needs_no_certificates_and_must_be_asked_for(site: Pe
     assert (endpoint.port, endpoint.client_id, endpoint.insecure) == (1883, "org-Org1MSP-1", True)
 
 
+FABRIC = 'ledger = "ledger.db"', '[fabric]\nprofile = "network.toml"'
+
+
+def test_the_ledger_may_be_a_networks(site: PeerSite) -> None:
+    text = site.config.read_text()
+    both = problems(site, text.replace("[receipts]", f"{FABRIC[1]}\nstat = 1\n[receipts]"))
+    assert both == {
+        "ledger": "is an embedded ledger's file, and [fabric] says that the ledger is a network's",
+        "gateways.roots": "are the registry's on a Fabric network, the same for everybody",
+        "fabric.stat": "is no setting",
+    }
+    text = text.replace(*FABRIC).replace('[gateways]\nroots = ["gateways.pem"]\n', "")
+    site.config.write_text(text)
+    config = configuration.load(site.config)
+    assert config.fabric == configuration.FabricConfig(
+        site.directory / "network.toml", "ingestion", site.directory / "ingestion.db"
+    )
+    assert (config.ledger, config.roots) == (None, ())
+    for words in (("show",), ("backup", str(site.directory / "copy"))):
+        said = site.run(*words, code=3).stderr
+        assert "fabric: the ledger is a Fabric network's" in said
+        assert "try: " in said
+    assert "aigeco-peer network up" in site.run("query", "registry", "List", code=3).stderr
+
+
 def test_keys_and_certificates_that_cannot_be_used_are_all_named(site: PeerSite) -> None:
     (site.directory / "receipts.key").chmod(0o644)
     (site.directory / "receipts.pem").write_bytes((site.directory / "tls.pem").read_bytes())

@@ -8,6 +8,7 @@
     organisations/NAME/msp                 what others know of it
     organisations/NAME/identities/WHO/     msp and tls of admin and clients
     organisations/NAME/contracts/          TLS of the servers of its contracts
+    organisations/NAME/peer.toml           configuration of its ingestion peer, where it meters
     nodes/NODE/msp  tls  data  log  pid    a peer or an orderer
     nodes/contracts-NAME/log  pid          the server of an organisation's contracts
 

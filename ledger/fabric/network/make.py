@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ledger.fabric import profile as profiles
 from ledger.fabric.commands import Commands, FabricProblem, WrongArgument
+from ledger.fabric.definitions import METERING
 from ledger.fabric.identities import Authority, Subject, write_msp
 from ledger.fabric.network import configtx
 from ledger.fabric.network.layout import (
@@ -35,7 +36,7 @@ from ledger.fabric.network.layout import (
     profile_of,
     subjects,
 )
-from ledger.fabric.profile import Identity, Profile
+from ledger.fabric.profile import FILE, Identity, Profile
 
 # Below the ports that Linux gives to outgoing connections, above those of services that are installed.
 _PORTS = range(20000, 32000)
@@ -150,6 +151,8 @@ def _write(layout: Layout, small: bool) -> None:
             folder / "contracts"
         )
         (folder / "contracts" / "ca.pem").write_bytes(tls_ca.pem)
+        if METERING in party.roles:
+            (folder / "peer.toml").write_text(_peer_toml(party))
     layout.tls_roots.write_bytes(roots)
     (layout.builder / "bin").mkdir(parents=True)
     for script in _BUILDER.iterdir():
@@ -157,6 +160,22 @@ def _write(layout: Layout, small: bool) -> None:
         target.write_bytes(script.read_bytes())
         target.chmod(0o755)
     (layout.folder / MARK).write_text("A network for trying, made by aigeco-peer network up.\n")
+
+
+def _peer_toml(party: Party) -> str:
+    """Configuration of an organisation's ingestion peer. Whose broker it is, is for whoever tries to say."""
+    receipt = "identities/receipt"
+    return (
+        f"# {party.id}'s ingestion peer: aigeco-peer --config peer.toml run (docs/fabric.md)\n"
+        f'organisation = "{party.id}"\n\n'
+        f'[fabric]\nprofile = "../../{FILE}"\nidentity = "ingestion"\nstate = "ingestion.db"\n\n'
+        f'[receipts]\nkey = "file:{receipt}/msp/keystore/key.pem"\n'
+        f'certificate = "{receipt}/msp/signcerts/cert.pem"\n\n'
+        f'[mqtt]\nhost = "{HOST}"                # the broker\nport = 8883\n'
+        f'ca = "broker-ca.pem"              # issued the broker\'s certificate: put it here\n'
+        f'certificate = "{receipt}/tls/cert.pem"    # the broker knows its issuer, tls-ca/cert.pem\n'
+        f'key = "{receipt}/tls/key.pem"\n'
+    )
 
 
 def _write_identity(layout: Layout, party: Party, subject: Subject, name: str) -> None:
