@@ -80,12 +80,14 @@ class Memory:
     def tell(self, event: str, payload: bytes) -> None:
         pass
 
-    def do(self, contract: str, function: str, **given: object) -> bytes:
-        return self.ask(contract, function, pack(given))
+    def do(self, contract: str, function: str, secret: dict[str, bytes] | None = None, /, **given: object) -> bytes:
+        return _invoke(_CONTRACTS[contract], Memory(self.stores, contract), function, pack(given), secret)
 
 
-def _invoke(contract: Contract, state: State, function: str, arguments: bytes) -> bytes:
-    return contract.invoke(state, Call(function, arguments, _SETTLER, START_MS, "00" * 32))
+def _invoke(
+    contract: Contract, state: State, function: str, arguments: bytes, secret: dict[str, bytes] | None = None
+) -> bytes:
+    return contract.invoke(state, Call(function, arguments, _SETTLER, START_MS, "00" * 32, secret or {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,8 @@ def community(case: Case) -> Memory:
     for point, owner in points:
         state.do("sharing", "AddPoint", group="g", point=point, gateway="gw", sub=point, from_ms=START_MS, **owner)
     parts = dict(zip(names, divide(ONE, [1] * case.members), strict=True))
-    state.do("sharing", "Agree", group="g", from_ms=START_MS, kind=case.kind, members=parts)
+    secret = {"coefficients": pack({"members": parts, "salt": bytes(16).hex()})}
+    state.do("sharing", "Agree", secret, group="g", from_ms=START_MS, kind=case.kind)
     for number, (point, _) in enumerate(points):
         _show(state, point, number, case)
     return state
@@ -147,7 +150,7 @@ def _show(state: Memory, point: str, number: int, case: Case) -> None:
         # Every third home takes more than its part even at noon: then the others have somebody to give to.
         register += sun if number == 0 else 30 + number * 37 % 90 + (400 if number % 3 == 0 else 0)
     for hour, items in hours.items():
-        stored.put(key("hour", "gw", point, ordered(hour)), pack({"at": items, "change": []}))
+        stored.put(key("hour", "gw", point, ordered(hour)), pack({"at": items, "change": [], "salt": bytes(16).hex()}))
 
 
 def measure(case: Case) -> Spent:

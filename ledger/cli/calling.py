@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -149,11 +150,12 @@ def arguments_of(given: str) -> bytes:
 
 
 def secrets_of(given: Iterable[str]) -> dict[str, bytes]:
-    """The secrets in ``--secret NAME=JSON`` and ``--secret NAME=@FILE``; a file goes as it is.
+    """The secrets in ``--secret NAME=JSON``, with a salt, and ``--secret NAME=@FILE``; a file goes as it is.
 
     Raises:
         Refused: one is none.
     """
+    from ledger.rules import salt
     from ledger.rules.record import NoRecord, pack, unpack
 
     found = {}
@@ -162,7 +164,8 @@ def secrets_of(given: Iterable[str]) -> dict[str, bytes]:
         if not name or not equals:
             raise Refused(f"--secret {item[:40]}: a name is missing", Exit.USAGE, "--secret NAME=JSON or NAME=@FILE")
         try:
-            found[name] = _bytes(value) if value.startswith("@") else pack(unpack(value.encode()))
+            salted = {} if value.startswith("@") else {"salt": token_hex(salt.BYTES), **unpack(value.encode())}
+            found[name] = pack(salted) if salted else _bytes(value)
         except NoRecord as error:
             raise Refused(f"--secret {name}: {error}", Exit.USAGE, "--secret NAME=JSON or NAME=@FILE") from None
     return found

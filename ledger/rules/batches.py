@@ -10,11 +10,14 @@ Keys, public
     fork/STREAM/SEQ/SID                 that somebody signed two statements for one place
     pin/GATEWAY                         the certificate after a rekey, where the registry had pinned one
     purged/STREAM/FIRST                 whose request took the statements away, and when
+    purged/STREAM/FIRST/SUB             the same of one measuring point's
 
 Keys, private: in ``readings``, which may end on its own (block to live) and is purged on request
     batch/STREAM/FIRST                  the batch, verbatim
+    left/STREAM/FIRST/NUMBER            what so many purges of a measuring point have left of it
     day/GATEWAY/DAY/STREAM/FIRST        batches with a statement of that day (UTC)
     hour/GATEWAY/SUB/HOUR               boundaries of settlement periods, and exchanged meters, of an hour (UTC)
+    rest/GATEWAY/SUB/HOUR               the same, where a purge has left a part; and back under ``hour`` after another
 and in ``evidence``, which stays
     sids/STREAM/FIRST                   the sids of a run: what is a fork can be told after a purge
     fork/STREAM/SEQ/SID                 the signed statement that makes it one
@@ -24,7 +27,9 @@ Rules
 - What settlement asks for is read key by key: a peer of Fabric that has scanned private data lets the transaction
   write nothing.
 - One run of a stream at a time: its record is read and written, so of two at once one is a conflict.
-- After a purge a statement's sid, its place in the chain and the root stay; its values and its salt are gone.
+- After a purge a statement's sid, its place in the chain and the root stay; its values and its salt are gone. What a
+  purge leaves goes under another key: a value that is replaced stays in the history of a Fabric peer's private data.
+- Values that could be guessed from their digest lie beside a salt (:mod:`ledger.rules.salt`).
 """
 
 from __future__ import annotations
@@ -37,7 +42,7 @@ from typing import Any
 
 from cryptography import x509
 
-from ledger.rules import boundaries, registry
+from ledger.rules import boundaries, registry, salt
 from ledger.rules.measurements import Accepted, Exists, Fork, Gateway, Refused, Stream, Terms, judge
 from ledger.rules.record import Record, pack, parse, unpack
 from ledger.rules.world import (
@@ -58,6 +63,7 @@ from ledger.rules.world import (
     under,
 )
 from signer import batch as batches
+from signer import statement
 from signer.batch import Batch
 from signer.codes import Kind
 from signer.errors import Malformed
@@ -225,18 +231,19 @@ def write(state: State, call: Call, batch: Batch, claims: Sequence[Claims], acce
     state.private(EVIDENCE).put(key("sids", stream, first), b"".join(claim.sid for claim in claims))
     readings = state.private(READINGS)
     readings.put(key("batch", stream, first), batch.data)
-    for name in _days_of(gateway, batch, claims):
+    for name in _days_of(record, claims):
         readings.put(name, b"1")
-    for name, hour in _hours_of(gateway, claims).items():
-        readings.put(name, pack(_merged(readings.get(name), hour)))
+    hours = _hours_of(gateway, claims)
+    for (name, hour), (place, held) in zip(hours.items(), _held_hours(readings, list(hours)), strict=True):
+        readings.put(place or name, pack(_merged(held, hour)))
     state.tell("committed", pack({"stream": stream, "first": batch.first, "root": batch.root.hex()}))
     return record
 
 
-def _days_of(gateway: str, batch: Batch, claims: Sequence[Claims]) -> list[str]:
-    """The private keys by which a batch's statements are found."""
+def _days_of(run: Record, claims: Sequence[Claims]) -> list[str]:
+    """The private keys by which a run's statements are found."""
     days = sorted(frozenset(claim.instant.utc_ms // _DAY_MS for claim in claims))
-    return [key("day", gateway, ordered(day), batch.stream.hex(), ordered(batch.first)) for day in days]
+    return [key("day", run["gateway"], ordered(day), run["stream"], ordered(run["first"])) for day in days]
 
 
 def _hours_of(gateway: str, claims: Sequence[Claims]) -> dict[str, Record]:
@@ -247,14 +254,22 @@ def _hours_of(gateway: str, claims: Sequence[Claims]) -> dict[str, Record]:
         if found is not None:
             name = key("hour", gateway, claim.sub, ordered(found.at_ms // _HOUR_MS))
             what = "at" if isinstance(found, boundaries.Boundary) else "change"
-            hours.setdefault(name, {"at": [], "change": []})[what].append(found.pack())
+            hour = hours.setdefault(name, {"at": [], "change": [], "salt": ""})
+            hour[what].append(found.pack())
+            hour["salt"] = salt.derived(name, hour["salt"], claim.salt.hex())
     return hours
 
 
 def _merged(held: bytes | None, more: Record) -> Record:
     """An hour with what is new in it, by time, stream and seq."""
-    before = unpack(held) if held else {"at": [], "change": []}
-    return {what: sorted([*before[what], *more[what]], key=_place) for what in ("at", "change")}
+    if held is None:
+        return {**more, **{what: sorted(more[what], key=_place) for what in _ITEMS}}
+    before = unpack(held)
+    merged: Record = {what: sorted([*before[what], *more[what]], key=_place) for what in _ITEMS}
+    return merged | {"salt": salt.derived("", before.get("salt", ""), more["salt"])}
+
+
+_ITEMS = ("at", "change")
 
 
 def _place(item: list[Any]) -> list[Any]:
@@ -275,44 +290,105 @@ def write_fork(state: State, call: Call, fork: Fork, root: bytes) -> None:
 
 
 def _purge(state: State, call: Call) -> bytes:
-    """Take away the statements of the run that begins at ``first``; a second time it changes nothing."""
+    """Take away the statements of the run that begins at ``first``, of one measuring point with ``sub``.
+
+    A second time it changes nothing.
+    """
     call.caller.need(ERASER)
     given = call.record()
-    only(given, "stream", "first", "why")
-    record = _run(state, given)
-    _home(state, call, record["gateway"])
-    stream, first = record["stream"], ordered(record["first"])
-    done = _get(state, "purged", stream, first)
-    if done is not None:
-        return pack(done)
-    readings = state.private(READINGS)
-    data = readings.get(key("batch", stream, first))
-    if data is None:
-        raise Declined(Reason.UNKNOWN, f"the statements of stream {stream} from seq {record['first']} are not here")
-    batch, claims = batches.parse(data)
-    for name in _days_of(record["gateway"], batch, claims):
-        readings.purge(name)
-    for name in _hours_of(record["gateway"], claims):
-        _forget(readings, name, batch)
-    readings.purge(key("batch", stream, first))
+    only(given, "stream", "first", "sub", "why")
+    run = _run(state, given)
+    _home(state, call, run["gateway"])
+    sub = None if given.get("sub") is None else _measuring_point(given)
+    stream, first = run["stream"], ordered(run["first"])
+    places = [("purged", stream, first)] + ([] if sub is None else [("purged", stream, first, sub)])
+    for place in places:
+        done = _get(state, *place)
+        if done is not None:
+            return pack(done)
+    there = _content(state, run)
+    if there is None:
+        raise Declined(Reason.UNKNOWN, f"the statements of stream {stream} from seq {run['first']} are not here")
+    gone = [claim for claim in there if sub in (None, claim.sub)]
+    if not gone:
+        raise Declined(Reason.UNKNOWN, f"stream {stream} from seq {run['first']} on says nothing of {sub}")
+    _forget(state, run, gone, [claim for claim in there if sub not in (None, claim.sub)])
     why = text(given, "why")[:100]
-    done = {"stream": stream, "first": record["first"], "count": record["count"], "why": why, "time_ms": call.time_ms}
-    done |= call.by
-    state.put(key("purged", stream, first), pack(done))
+    done = {"stream": stream, "first": run["first"], "count": run["count"], "why": why, "time_ms": call.time_ms}
+    done |= call.by | ({} if sub is None else {"sub": sub})
+    state.put(key(*places[-1]), pack(done))
     return pack(done)
 
 
-def _forget(readings: Private, name: str, batch: Batch) -> None:
-    """Take a batch's part out of an hour. The last to go takes the key with all that it ever held."""
-    held, places = unpack(readings.get(name) or b"{}"), range(batch.first, batch.first + batch.count)
-    left = {
-        what: [item for item in items if item[1] != batch.stream.hex() or item[2] not in places]
-        for what, items in held.items()
-    }
-    if any(left.values()):
-        readings.put(name, pack(left))
-    else:
+def _forget(state: State, run: Record, gone: Sequence[Claims], left: Sequence[Claims]) -> None:
+    """Take statements out of everything that is made from them."""
+    readings, times = state.private(READINGS), _times_purged(state, run)
+    before = key("left", run["stream"], ordered(run["first"]), str(times)) if times else _batch_key(run)
+    readings.purge(before)
+    if left:
+        packed = pack([[claim.seq, claim.data.hex()] for claim in left])
+        readings.put(key("left", run["stream"], ordered(run["first"]), str(times + 1)), packed)
+    for name in sorted({*_days_of(run, gone)} - {*_days_of(run, left)}):
         readings.purge(name)
+    hours = list(_hours_of(run["gateway"], gone))
+    for name, (place, held) in zip(hours, _held_hours(readings, hours), strict=True):
+        if held is not None:
+            _forget_hour(readings, name, place, unpack(held), run)
+    _forget_forks(state, run, None if not left else frozenset(claim.sub for claim in gone))
+
+
+def _forget_hour(readings: Private, name: str, place: str, held: Record, run: Record) -> None:
+    """Take a run's part out of an hour; what others have in it goes to the other of its two keys."""
+    places = range(run["first"], run["first"] + run["count"])
+    left: Record = {
+        what: [item for item in held[what] if item[1] != run["stream"] or item[2] not in places] for what in _ITEMS
+    }
+    readings.purge(place)
+    if any(left.values()):
+        # Another salt: with the former one the digest of what was there before would tell what is gone.
+        left["salt"] = salt.derived("", held.get("salt", ""))
+        readings.put(_rest_of(name) if place == name else name, pack(left))
+
+
+def _forget_forks(state: State, run: Record, subs: frozenset[str] | None) -> None:
+    """Take away the statements that made forks of these places, of all measuring points or of some."""
+    places, evidence = range(run["first"], run["first"] + run["count"]), state.private(EVIDENCE)
+    for name, value in state.scan(*under("fork", run["stream"])):
+        said = evidence.get(name) if unpack(value)["seq"] in places else None
+        if said is not None and (subs is None or statement.parse(said).sub in subs):
+            evidence.purge(name)
+
+
+def _times_purged(state: State, run: Record) -> int:
+    """How many measuring points have been taken out of a run."""
+    return sum(1 for _ in state.scan(*under("purged", run["stream"], ordered(run["first"]))))
+
+
+def _batch_key(run: Record) -> str:
+    return key("batch", run["stream"], ordered(run["first"]))
+
+
+def _rest_of(name: str) -> str:
+    return key("rest", *name.split("/")[1:])
+
+
+def _held_hours(readings: Private, names: Sequence[str]) -> list[tuple[str, bytes | None]]:
+    """Of each hour the key that holds it, and its value."""
+    places = [*names, *(_rest_of(name) for name in names)]
+    values = readings.get_many(places)
+    pairs = zip(places, values, places[len(names) :], values[len(names) :], strict=False)
+    return [(rest, other) if other is not None else (name, value) for name, value, rest, other in pairs]
+
+
+def _content(state: State, run: Record) -> Sequence[Claims] | None:
+    """What is here of a run's statements; None = nothing."""
+    readings = state.private(READINGS)
+    data = readings.get(_batch_key(run))
+    if data is not None:
+        return batches.parse(data)[1]
+    times = _times_purged(state, run)
+    left = readings.get(key("left", run["stream"], ordered(run["first"]), str(times))) if times else None
+    return None if left is None else [statement.parse(bytes.fromhex(said)) for _, said in parse(left)]
 
 
 # ---- what is asked, in public
@@ -376,10 +452,11 @@ def _statements(state: State, call: Call) -> bytes:
     last = _known(state, "stream", stream.hex())["seq"]
     until = min(from_seq + limit - 1, last) + 1
     found: list[list[object]] = []
-    for start, data in _runs(state, READINGS, "batch", stream, from_seq, until):
-        for number, said in enumerate(batches.parse(data)[0].statements):
-            if from_seq <= start + number < until:
-                found.append([start + number, said.hex()])
+    start = max(from_seq - batches.MAX_STATEMENTS + 1, 0)
+    for _, value in state.scan(*(key("batch", stream.hex(), ordered(seq)) for seq in (start, until))):
+        for claim in _content(state, unpack(value)) or ():
+            if from_seq <= claim.seq < until:
+                found.append([claim.seq, claim.data.hex()])
     return pack({"statements": found, "next": until if until <= last else None})
 
 
@@ -395,8 +472,7 @@ def _statements_at(state: State, call: Call) -> bytes:
     found: list[list[object]] = []
     end: list[object] | None = None
     for day, stream, first in _days(state, gateway, from_ms, until_ms, given.get("after")):
-        data = state.private(READINGS).get(key("batch", stream, first))
-        for claim in batches.parse(data)[1] if data else ():
+        for claim in _content(state, {"stream": stream, "first": int(first, 16)}) or ():
             at_ms = claim.instant.utc_ms
             if from_ms <= at_ms < until_ms and at_ms // _DAY_MS == day:
                 found.append([stream, claim.seq, claim.data.hex()])
@@ -419,31 +495,47 @@ def _days(state: State, gateway: str, from_ms: int, until_ms: int, after: object
 
 
 def _of_meter(state: State, call: Call) -> bytes:
-    """Statements about one meter said from ``from_ms`` to before ``until_ms``: for its owner, and who may read all.
+    """Statements about one meter said from ``from_ms`` to before ``until_ms``: for who may read all, and for its owner.
 
-    What the gateway says of itself (boots, gaps of all meters, clock steps) and the certificates belong to them too.
+    An owner has a certificate of the gateway's home organisation, and reads of the time that the meter was its own.
     """
     given = call.record()
     only(given, "meter", "from_ms", "until_ms")
     from_ms, until_ms = _period(given)
     meter = text(given, "meter")
-    own = call.caller.attributes.get(MEMBER)
-    record = unpack(state.ask(registry.NAME, "Meter", pack({"meter": meter})))
-    if own is None or record["owner"] != own:
+    places = parse(state.ask(registry.NAME, "Assignments", pack({"meter": meter})))
+    spans = [(from_ms, until_ms)]
+    if call.caller.roles.isdisjoint(READERS):
+        places = [place for place in places if _gateway_owner(state, place["gateway"]) == call.caller.organisation]
+        spans = _owned(state, call.caller.attributes.get(MEMBER), meter) if places else []
+    if not spans or not call.caller.roles.isdisjoint(READERS):
         _reader(state, call)
     found: list[list[object]] = []
-    for place in parse(state.ask(registry.NAME, "Assignments", pack({"meter": meter}))):
-        start = max(from_ms, place["from_ms"])
-        end = until_ms if place["until_ms"] is None else min(until_ms, place["until_ms"])
-        if start >= end:
-            continue
-        for day, stream, first in _days(state, place["gateway"], start, end, None):
-            data = state.private(READINGS).get(key("batch", stream, first))
-            for claim in batches.parse(data)[1] if data else ():
-                at_ms = claim.instant.utc_ms
-                if start <= at_ms < end and at_ms // _DAY_MS == day and claim.sub == place["sub"]:
-                    found.append([stream, claim.seq, claim.data.hex()])
+    for place in places:
+        end_ms = until_ms if place["until_ms"] is None else min(until_ms, place["until_ms"])
+        for since_ms, to_ms in spans:
+            start, end = max(from_ms, place["from_ms"], since_ms), min(end_ms, to_ms)
+            found += _about(state, place["gateway"], place["sub"], start, end) if start < end else []
     return pack({"statements": found})
+
+
+def _about(state: State, gateway: str, sub: str, start: int, end: int) -> list[list[object]]:
+    """Statements about a measuring point said from ``start`` to before ``end``."""
+    found: list[list[object]] = []
+    for day, stream, first in _days(state, gateway, start, end, None):
+        for claim in _content(state, {"stream": stream, "first": int(first, 16)}) or ():
+            at_ms = claim.instant.utc_ms
+            if start <= at_ms < end and at_ms // _DAY_MS == day and claim.sub == sub:
+                found.append([stream, claim.seq, claim.data.hex()])
+    return found
+
+
+def _owned(state: State, member: str | None, meter: str) -> list[tuple[int, int]]:
+    """From when until when a meter was a member's; the first owner's it was before it was registered too."""
+    kept = parse(state.ask(registry.NAME, "History", pack({"kind": "meter", "name": meter})))
+    starts = [0, *(version["since_ms"] for version in kept[1:]), registry.LATEST_MS]
+    spans = zip(kept, starts, starts[1:], strict=False)
+    return [(since_ms, to_ms) for version, since_ms, to_ms in spans if member and version["owner"] == member]
 
 
 def _boundaries(state: State, call: Call) -> bytes:
@@ -466,14 +558,19 @@ def _boundaries(state: State, call: Call) -> bytes:
         if not all(SUB.fullmatch(part) for part in point):
             raise Declined(Reason.MALFORMED, f"points: {str(point)[:120]}: letters, digits and hyphens are needed")
     keys = [key("hour", gateway, sub, ordered(hour)) for gateway, sub in points for hour in hours]
-    values = iter(state.private(READINGS).get_many(keys))
-    found = []
+    readings = state.private(READINGS)
+    values = dict(zip(keys, readings.get_many(keys), strict=True))
+    missing = [name for name, value in values.items() if value is None]
+    values |= zip(missing, readings.get_many([_rest_of(name) for name in missing]), strict=True)
+    found, held = [], iter(values[name] for name in keys)
     for gateway, sub in points:
         listed: Record = {"gateway": gateway, "sub": sub, "at": [], "change": []}
-        for held in islice(values, len(hours)):
-            for what, items in unpack(held).items() if held else ():
-                listed[what] += [item for item in items if from_ms <= item[0] <= until_ms]
-        found.append(listed)
+        salts = []
+        for hour in (unpack(value) for value in islice(held, len(hours)) if value is not None):
+            salts.append(hour.get("salt", ""))
+            for what in _ITEMS:
+                listed[what] += [item for item in hour[what] if from_ms <= item[0] <= until_ms]
+        found.append(listed | {"salt": salt.derived(f"{gateway}/{sub}", *salts)})
     return pack({"points": found})
 
 
@@ -493,12 +590,22 @@ def _reader(state: State, call: Call) -> None:
 
 def _home(state: State, call: Call, gateway: str) -> None:
     """The caller is of the gateway's home organisation, or of a manager."""
-    organisation = call.caller.organisation
-    owner = unpack(state.ask(registry.NAME, "Gateway", pack({"gateway": gateway})))["owner"]
+    organisation, owner = call.caller.organisation, _gateway_owner(state, gateway)
     if organisation == owner:
         return
     if registry.MANAGER not in registry.organisation_roles(state, organisation):
         raise Declined(Reason.FORBIDDEN, f"{organisation} may not do this: a {registry.MANAGER} or {owner} may")
+
+
+def _gateway_owner(state: State, gateway: str) -> str:
+    return str(unpack(state.ask(registry.NAME, "Gateway", pack({"gateway": gateway})))["owner"])
+
+
+def _measuring_point(given: Record) -> str:
+    sub = text(given, "sub")
+    if not SUB.fullmatch(sub):
+        raise Declined(Reason.MALFORMED, f"sub: {sub[:90]!r}: letters, digits and hyphens are needed")
+    return sub
 
 
 def _trust(state: State, batch: Batch, claims: Sequence[Claims]) -> Trust:

@@ -7,6 +7,7 @@ Keys, public
     last/GROUP/FIRST                    the last version of a stretch of periods
     recorded/GROUP/FIRST/VERSION        every version: by which version of the settlement, how many periods are open
     dispute/GROUP/FIRST/DISPUTE         who objects to which version, and what came of it
+    erased/GROUP/MEMBER/FIRST           that a member's part in a stretch was taken away
 Keys, private, in ``transfers``
     terms/GROUP/SELLER/BUYER/FROM       limit and price of an order
     part/GROUP/FIRST/VERSION/MEMBER     what a member gave, received, sent to the grid and took from it
@@ -19,13 +20,14 @@ Rules
 - Recorded again with nothing new, the same version is answered. A new version of the settlement makes a new version
   here; old ones stay.
 - A dispute is upheld only when a newer version is there, which both sides can compare with the disputed one.
+- What a member had from another is part of both records: erased is the one who asked for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ledger.rules import registry, settlement, transfers
+from ledger.rules import batches, registry, salt, settlement, transfers
 from ledger.rules.record import Record, pack, unpack
 from ledger.rules.transfers import Exchanged, Order
 from ledger.rules.world import Call, Contract, Declined, Reason, State, integer, key, named, only, ordered, text, under
@@ -39,13 +41,15 @@ RAISED, UPHELD, REJECTED = "raised", "upheld", "rejected"
 MOST_WH = 10**9
 MOST_PRICE = 10**9
 _MAX_WORDS = 1000
+_TERMS = ("limit_wh", "price")
+_WHOSE = ("group", "member")
 
 
 # ---- standing orders
 
 
 def _offer(state: State, call: Call) -> bytes:
-    """``{"group","seller","buyer","from_ms"}``, secret ``terms`` ``{"limit_wh","price"}``: by the seller."""
+    """``{"group","seller","buyer","from_ms"}``, secret ``terms`` ``{"limit_wh","price","salt"}``: by the seller."""
     given = call.record()
     only(given, "group", "seller", "buyer", "from_ms")
     group = _party(state, given, "seller")
@@ -61,13 +65,14 @@ def _offer(state: State, call: Call) -> bytes:
     record = {"group": group["group"], "seller": seller, "buyer": buyer, "from_ms": from_ms, "until_ms": None}
     record |= {"state": OFFERED, "offered_by": call.by}
     place = (group["group"], seller, buyer, ordered(from_ms))
-    state.private(TRANSFERS).put(key("terms", *place), pack(_terms(call)))
+    kept = _terms(call) | {"salt": salt.given(call.hidden("terms"))}
+    state.private(TRANSFERS).put(key("terms", *place), pack(kept))
     state.put(key("order", *place), pack(record))
     return pack(record)
 
 
 def _accept(state: State, call: Call) -> bytes:
-    """The same arguments and the same secret as the offer's: by the buyer, before the order begins."""
+    """The same arguments and the same terms as the offer's: by the buyer, before the order begins."""
     given = call.record()
     only(given, "group", "seller", "buyer", "from_ms")
     group = _party(state, given, "buyer")
@@ -75,7 +80,8 @@ def _accept(state: State, call: Call) -> bytes:
     if record["state"] != OFFERED or record["until_ms"] is not None:
         raise Declined(Reason.CONFLICT, f"the order from {record['from_ms']} ms is {record['state']} already, or ended")
     _aligned(group, given, "from_ms", call)
-    if state.private(TRANSFERS).get(key("terms", *place)) != pack(_terms(call)):
+    kept = unpack(state.private(TRANSFERS).get(key("terms", *place)) or b"{}")
+    if {name: kept.get(name) for name in _TERMS} != _terms(call):
         raise Declined(Reason.CONFLICT, "terms: these are not the terms that the seller offers")
     record |= {"state": STANDING, "accepted_by": call.by}
     state.put(key("order", *place), pack(record))
@@ -100,7 +106,7 @@ def _end_order(state: State, call: Call) -> bytes:
 
 def _terms(call: Call) -> Record:
     terms = call.hidden("terms")
-    only(terms, "limit_wh", "price")
+    only(terms, *_TERMS, "salt")
     return {"limit_wh": integer(terms, "limit_wh", 1, MOST_WH), "price": integer(terms, "price", 0, MOST_PRICE)}
 
 
@@ -129,33 +135,36 @@ def _record(state: State, call: Call) -> bytes:
     settled = unpack(state.ask(settlement.NAME, "Results", pack(asked)))
     run, names = settled["run"], settled["run"]["members"]
     parts: dict[str, Record] = {name: {"given": [], "received": [], "to_grid": [], "from_grid": []} for name in names}
-    orders, still_open = _standing(state, group["group"], names), 0
+    orders, still_open = _standing(state, run), 0
     for number in range(run["count"]):
         start_ms = run["first_ms"] + number * run["period_ms"]
         found = _period([settled["members"][name] for name in names], number, start_ms, run["period_ms"], orders)
         still_open += found is None
         _take(parts, names, number, found)
-    packed = {name: pack(part) for name, part in parts.items()}
     place = (group["group"], ordered(run["first_ms"]))
     value = state.get(key("last", *place))
     last = None if value is None else unpack(value)
-    if last is not None and _unchanged(state, last, packed):
+    if last is not None and _unchanged(state, last, parts):
         return pack(last)
     version = 1 if last is None else last["version"] + 1
     record = {name: run[name] for name in ("group", "first_ms", "count", "period_ms", "members")}
     record |= {"version": version, "settlement": run["version"], "open": still_open, "by": call.by}
-    for name, part in packed.items():
-        state.private(TRANSFERS).put(key("part", *place, ordered(version), name), part)
+    for name, part in parts.items():
+        where = key("part", *place, ordered(version), name)
+        kept = part | {"salt": salt.derived(where, settled["members"][name]["salt"])}
+        state.private(TRANSFERS).put(where, pack(kept))
     state.put(key("last", *place), pack(record))
     state.put(key("recorded", *place, ordered(version)), pack(record))
     state.tell("exchanged", pack({"group": group["group"], "first_ms": run["first_ms"], "version": version}))
     return pack(record)
 
 
-def _standing(state: State, group: str, names: Sequence[str]) -> list[tuple[int, int | None, Order]]:
-    """Every order that stands, the oldest first, with its time."""
-    number = {name: at for at, name in enumerate(names)}
-    found = [record for record in _orders(state, group) if record["state"] == STANDING]
+def _standing(state: State, run: Record) -> list[tuple[int, int | None, Order]]:
+    """Every order that stands at some time of a stretch, the oldest first, with its time."""
+    group, end_ms = run["group"], run["first_ms"] + run["count"] * run["period_ms"]
+    number = {name: at for at, name in enumerate(run["members"])}
+    found = [record for record in _orders(state, group) if record["state"] == STANDING and record["from_ms"] < end_ms]
+    found = [record for record in found if record["until_ms"] is None or record["until_ms"] > run["first_ms"]]
     orders = []
     for record in sorted(found, key=lambda order: (order["from_ms"], order["seller"], order["buyer"])):
         if record["seller"] in number and record["buyer"] in number:
@@ -199,17 +208,20 @@ def _take(parts: dict[str, Record], names: Sequence[str], number: int, found: Ex
         parts[names[each.buyer]]["received"].append([number, names[each.seller], each.wh, each.price])
 
 
-def _unchanged(state: State, last: Record, packed: dict[str, bytes]) -> bool:
+def _unchanged(state: State, last: Record, parts: dict[str, Record]) -> bool:
     place = (last["group"], ordered(last["first_ms"]), ordered(last["version"]))
     values = state.private(TRANSFERS).get_many([key("part", *place, name) for name in last["members"]])
-    return packed == dict(zip(last["members"], values, strict=True))
+    held = dict(zip(last["members"], (unpack(value or b"{}") for value in values), strict=True))
+    return {name: {**part, "salt": ""} for name, part in held.items()} == {
+        name: {**part, "salt": ""} for name, part in parts.items()
+    }
 
 
 # ---- disputes
 
 
 def _raise(state: State, call: Call) -> bytes:
-    """``{"group","first_ms","member"}``, secret ``words`` ``{"words"}``: a member objects to the last version."""
+    """``{"group","first_ms","member"}``, secret ``words`` ``{"words","salt"}``: a member objects to the last one."""
     given = call.record()
     only(given, "group", "first_ms", "member")
     group = _party(state, given, "member")
@@ -217,7 +229,8 @@ def _raise(state: State, call: Call) -> bytes:
     last = _last(state, group["group"], given)
     if member not in last["members"]:
         raise Declined(Reason.UNKNOWN, f"{member} has no part in the periods from {last['first_ms']} ms on")
-    words = text(call.hidden("words"), "words")
+    secret = call.hidden("words")
+    words = text(secret, "words")
     if len(words) > _MAX_WORDS:
         raise Declined(Reason.MALFORMED, f"words: {len(words)} characters, at most {_MAX_WORDS}")
     for there in _disputes_of(state, last):
@@ -227,7 +240,7 @@ def _raise(state: State, call: Call) -> bytes:
     record = {"group": group["group"], "first_ms": last["first_ms"], "dispute": name, "member": member}
     record |= {"version": last["version"], "state": RAISED, "raised_by": call.by}
     place = (group["group"], ordered(last["first_ms"]), name)
-    state.private(TRANSFERS).put(key("words", *place), pack({"words": words}))
+    state.private(TRANSFERS).put(key("words", *place), pack({"words": words, "salt": salt.given(secret)}))
     state.put(key("dispute", *place), pack(record))
     state.tell("disputed", pack({"group": group["group"], "first_ms": last["first_ms"], "dispute": name}))
     return pack(record)
@@ -262,7 +275,57 @@ def _disputes_of(state: State, last: Record) -> list[Record]:
     return [unpack(value) for _, value in state.scan(*area)]
 
 
+# ---- erasing
+
+
+def _erase(state: State, call: Call) -> bytes:
+    """``{"group","member","from_ms","until_ms","why"}``: take away a member's part in the stretches of that time.
+
+    Every version of them; what it objected to them; and the terms of its orders that began and ended in that time.
+    """
+    given = call.record()
+    only(given, "group", "member", "from_ms", "until_ms", "why")
+    access = unpack(state.ask(settlement.NAME, "Access", pack({name: named(given, name) for name in _WHOSE})))
+    group, member = access["group"]["group"], text(given, "member")
+    if not access["erases"]:
+        words = f"group {group} is {access['group']['organisation']}'s: an {batches.ERASER} of it is needed"
+        raise Declined(Reason.FORBIDDEN, words)
+    from_ms = integer(given, "from_ms", 0, registry.LATEST_MS)
+    until_ms = integer(given, "until_ms", from_ms + 1, registry.LATEST_MS)
+    why, erased, private = text(given, "why")[: settlement.MOST_WHY], 0, state.private(TRANSFERS)
+    for _, value in state.scan(*under("last", group)):
+        last = unpack(value)
+        if member not in last["members"] or not _meets(last, from_ms, until_ms):
+            continue
+        erased += 1
+        place = (group, ordered(last["first_ms"]))
+        for version in range(1, last["version"] + 1):
+            private.purge(key("part", *place, ordered(version), member))
+        for dispute in _disputes_of(state, last):
+            if dispute["member"] == member:
+                private.purge(key("words", *place, dispute["dispute"]))
+        done = {"group": group, "member": member, "first_ms": last["first_ms"], "why": why}
+        state.put(key("erased", group, member, place[1]), pack(done | {"time_ms": call.time_ms, "by": call.by}))
+    for order in _orders(state, group):
+        ended = order["until_ms"] is not None and order["until_ms"] <= until_ms and order["from_ms"] >= from_ms
+        if ended and member in (order["seller"], order["buyer"]):
+            private.purge(key("terms", group, order["seller"], order["buyer"], ordered(order["from_ms"])))
+    return pack({"group": group, "member": member, "stretches": erased})
+
+
+def _meets(run: Record, from_ms: int, until_ms: int) -> bool:
+    """Whether a stretch has a period from ``from_ms`` to before ``until_ms``."""
+    return bool(run["first_ms"] < until_ms and run["first_ms"] + run["count"] * run["period_ms"] > from_ms)
+
+
 # ---- reading
+
+
+def _erased(state: State, call: Call) -> bytes:
+    """``{"group"}``: whose parts were taken away, and why."""
+    given = call.record()
+    only(given, "group")
+    return pack([unpack(value) for _, value in state.scan(*under("erased", named(given, "group")))])
 
 
 def _transfers(state: State, call: Call) -> bytes:
@@ -370,10 +433,12 @@ CONTRACT = Contract(
         "Record": _record,
         "Dispute": _raise,
         "Resolve": _resolve,
+        "Erase": _erase,
         "Transfers": _transfers,
         "Versions": _versions,
         "Disputes": _disputes,
         "Orders": _list_orders,
+        "Erased": _erased,
     },
     (TRANSFERS,),
 )

@@ -7,8 +7,11 @@ Keys, public
     member/GROUP/MEMBER                     whose certificates read the member's results (every version is kept)
     point/GROUP/POINT                       a measuring point, from when, until when
     taken/GATEWAY/SUB/FROM                  which point a gateway's measuring point is
-    agreement/GROUP/FROM                    members and coefficients from then on
-    hours/GROUP/FROM/YEAR/DAY               coefficients of the hours ``24 DAY + 1`` to ``24 DAY + 24``
+    agreement/GROUP/FROM                    who shares by which kind of coefficients from then on
+    hours/GROUP/FROM/YEAR/DAY               that those of the hours ``24 DAY + 1`` to ``24 DAY + 24`` are there
+Keys, private, in ``coefficients``
+    agreement/GROUP/FROM                    members' coefficients
+    hours/GROUP/FROM/YEAR/DAY               a row of them for each hour
 
 Rules
 - A group belongs to the organisation, a manager, that made it: its settlers alone change it.
@@ -22,10 +25,11 @@ Rules
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from ledger.rules import hours, registry, versions
-from ledger.rules.batches import MEMBER
-from ledger.rules.record import Record, pack, parse, unpack
+from ledger.rules import hours, registry, salt, versions
+from ledger.rules.batches import ERASER, MEMBER
+from ledger.rules.record import Record, pack, unpack
 from ledger.rules.sharing import ONE, PERIODS_MS, BadCoefficients, check
 from ledger.rules.world import (
     Call,
@@ -51,6 +55,9 @@ FIXED, HOURLY, BY_CONSUMPTION = "fixed", "hourly", "by consumption"
 KINDS = (FIXED, HOURLY, BY_CONSUMPTION)
 """Coefficients: the same always; of each hour of the year; what each consumes of what all consume in that period."""
 
+COEFFICIENTS = "coefficients"
+"""The private collection."""
+
 GENERATION, CONSUMPTION = "generation", "consumption"
 
 MOST_MEMBERS = 1000
@@ -65,7 +72,6 @@ class Agreement:
         from_ms: it holds from then on.
         until_ms: to before then; None = no later one yet.
         members: names, ascending; coefficients follow their order.
-        coefficients: millionths; by consumption: for periods in which nobody consumes; empty when hourly.
     """
 
     group: str
@@ -73,7 +79,6 @@ class Agreement:
     until_ms: int | None
     kind: str
     members: tuple[str, ...]
-    coefficients: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +179,18 @@ def end_point(state: State, call: Call) -> bytes:
 
 
 def agree(state: State, call: Call) -> bytes:
-    """``{"group","from_ms","kind","members":{name: millionths}}``; a list of names when hourly."""
+    """``{"group","from_ms","kind"}``, secret ``coefficients`` ``{"members":{name: millionths},"salt"}``.
+
+    When hourly there is no secret, and ``members`` is a list of names beside the kind.
+    """
     given = call.record()
-    only(given, "group", "from_ms", "kind", "members")
     group = own_group(state, call, given)
     kind, from_ms = text(given, "kind"), aligned(group, given, "from_ms")
     if kind not in KINDS:
         raise Declined(Reason.MALFORMED, f"kind: {kind[:40]!r}: one of {', '.join(KINDS)}")
-    names, coefficients = _parts(given.get("members"), kind)
+    only(given, "group", "from_ms", "kind", *(["members"] if kind == HOURLY else []))
+    secret = None if kind == HOURLY else call.hidden("coefficients")
+    names, coefficients = _parts((given if secret is None else secret).get("members"), kind)
     for name in names:
         known_member(state, group["group"], name)
     there = agreements(state, group["group"])
@@ -191,22 +200,27 @@ def agree(state: State, call: Call) -> bytes:
     if there and from_ms < call.time_ms:
         words = f"from_ms {from_ms} is past ({call.time_ms} ms): coefficients are agreed before they hold"
         raise Declined(Reason.CONFLICT, words)
-    record = {"group": group["group"], "from_ms": from_ms, "kind": kind, "members": names}
-    record |= {"coefficients": coefficients, "by": call.by}
-    state.put(key("agreement", group["group"], ordered(from_ms)), pack(record))
+    record = {"group": group["group"], "from_ms": from_ms, "kind": kind, "members": names, "by": call.by}
+    place = key("agreement", group["group"], ordered(from_ms))
+    state.put(place, pack(record))
+    if secret is not None:
+        kept = {"coefficients": coefficients, "salt": salt.given(secret)}
+        state.private(COEFFICIENTS).put(place, pack(kept))
     return pack(record)
 
 
 def put_hours(state: State, call: Call) -> bytes:
-    """``{"group","from_ms","year","first_hour","rows"}``: whole days of 24 hours, a row of coefficients each hour."""
+    """``{"group","from_ms","year","first_hour"}``, secret ``coefficients`` ``{"rows","salt"}``: whole days of 24 hours,
+    a row of coefficients each hour."""
     given = call.record()
-    only(given, "group", "from_ms", "year", "first_hour", "rows")
+    only(given, "group", "from_ms", "year", "first_hour")
+    secret = call.hidden("coefficients")
     group = own_group(state, call, given)
     from_ms, year = integer(given, "from_ms", 0, registry.LATEST_MS), integer(given, "year", 2002, 9998)
     agreement = next((there for there in agreements(state, group["group"]) if there.from_ms == from_ms), None)
     if agreement is None or agreement.kind != HOURLY:
         raise Declined(Reason.UNKNOWN, f"group {group['group']} has no hourly agreement from {from_ms} ms on")
-    first, rows, most = integer(given, "first_hour", 1, 8784), given.get("rows"), hours.hours_in(year)
+    first, rows, most = integer(given, "first_hour", 1, 8784), secret.get("rows"), hours.hours_in(year)
     if not isinstance(rows, list) or not rows or len(rows) % _HOURS_OF_A_DAY or first % _HOURS_OF_A_DAY != 1:
         raise Declined(Reason.MALFORMED, "rows: whole days are needed, 24 rows each, the first at hour 1, 25, 49, ...")
     if first + len(rows) - 1 > most:
@@ -219,7 +233,9 @@ def put_hours(state: State, call: Call) -> bytes:
             words = f"hours {day * 24 + 1} to {day * 24 + 24} of {year} are agreed: a later agreement changes them"
             raise Declined(Reason.EXISTS, words)
         start = day * _HOURS_OF_A_DAY + 1 - first
-        state.put(place, pack(rows[start : start + _HOURS_OF_A_DAY]))
+        kept = {"rows": rows[start : start + _HOURS_OF_A_DAY], "salt": salt.derived(place, salt.given(secret))}
+        state.private(COEFFICIENTS).put(place, pack(kept))
+        state.put(place, pack({"by": call.by}))
     return pack({"group": group["group"], "year": year, "first_hour": first, "hours": len(rows)})
 
 
@@ -248,7 +264,8 @@ def read_group(state: State, call: Call) -> bytes:
 def access(state: State, call: Call) -> bytes:
     """``{"group","member"}``: what the caller may do with a group and, named or not, a member. For other contracts.
 
-    Answers: ``group`` (the record), ``settles``, ``reads`` (the member's results, or everybody's), ``is_member``.
+    Answers: ``group`` (the record), ``settles``, ``erases``, ``reads`` (the member's results, or everybody's),
+    ``is_member``.
     """
     given = call.record()
     only(given, "group", "member")
@@ -261,9 +278,10 @@ def access(state: State, call: Call) -> bytes:
         reads = True
     except Declined:
         reads = False
-    settles = SETTLER in call.caller.roles and call.caller.organisation == group["organisation"]
+    roles = call.caller.roles if call.caller.organisation == group["organisation"] else frozenset()
     own = member is not None and is_member(state, call.caller, group["group"], member)
-    return pack({"group": group, "settles": settles, "reads": reads, "is_member": own})
+    may = {"settles": SETTLER in roles, "erases": ERASER in roles, "reads": reads, "is_member": own}
+    return pack({"group": group, **may})
 
 
 def known_group(state: State, given: Record) -> Record:
@@ -298,9 +316,7 @@ def agreements(state: State, group: str) -> list[Agreement]:
     found = [unpack(value) for _, value in state.scan(*under("agreement", group))]
     ends = [*(record["from_ms"] for record in found[1:]), None][: len(found)]
     return [
-        Agreement(
-            group, record["from_ms"], end, record["kind"], tuple(record["members"]), tuple(record["coefficients"])
-        )
+        Agreement(group, record["from_ms"], end, record["kind"], tuple(record["members"]))
         for record, end in zip(found, ends, strict=True)
     ]
 
@@ -312,18 +328,58 @@ def points(state: State, group: str) -> list[Point]:
     return [Point(*(record[name] for name in names)) for record in found]
 
 
+def coefficients(state: State, agreement: Agreement) -> list[int]:
+    """Millionths, by member; by consumption: for periods in which nobody consumes.
+
+    Raises:
+        Declined: this organisation does not hold them.
+    """
+    value = state.private(COEFFICIENTS).get(key("agreement", agreement.group, ordered(agreement.from_ms)))
+    if value is None:
+        words = f"the coefficients of {agreement.group} from {agreement.from_ms} ms on are not held here"
+        raise Declined(Reason.UNKNOWN, words)
+    found: list[int] = unpack(value)["coefficients"]
+    return found
+
+
 def day_of_hours(state: State, agreement: Agreement, year: int, day: int) -> list[list[int]]:
     """The rows of 24 hours.
 
     Raises:
-        Declined: they are not there yet.
+        Declined: they are not there yet, or this organisation does not hold them.
     """
-    value = state.get(_day_key(agreement, year, day))
+    value = state.private(COEFFICIENTS).get(_day_key(agreement, year, day))
     if value is None:
         words = f"group {agreement.group} has no coefficients for hours {day * 24 + 1} to {day * 24 + 24} of {year}"
         raise Declined(Reason.NOT_YET, f"{words} (PutHours)")
-    rows: list[list[int]] = parse(value)
+    rows: list[list[int]] = unpack(value)["rows"]
     return rows
+
+
+def read_coefficients(state: State, call: Call) -> bytes:
+    """``{"group","from_ms","member"}``, of an hourly agreement with ``year`` and ``day`` (from 0): members' millionths.
+
+    Of one member if so asked. Answers ``members``: a number each, or 24 of them when hourly.
+    """
+    given = call.record()
+    only(given, "group", "from_ms", "year", "day", "member")
+    group = known_group(state, given)
+    member = None if given.get("member") is None else text(given, "member")
+    may_read(state, call.caller, group, member)
+    from_ms = integer(given, "from_ms", 0, registry.LATEST_MS)
+    agreement = next((there for there in agreements(state, group["group"]) if there.from_ms == from_ms), None)
+    if agreement is None or member not in (None, *agreement.members):
+        whose = "" if member is None else f" with {member}"
+        raise Declined(Reason.UNKNOWN, f"group {group['group']} has no agreement from {from_ms} ms on{whose}")
+    columns: list[Any]
+    if agreement.kind == HOURLY:
+        rows = day_of_hours(state, agreement, integer(given, "year", 2002, 9998), integer(given, "day", 0, 365))
+        columns = [list(column) for column in zip(*rows, strict=True)]
+    else:
+        columns = coefficients(state, agreement)
+    of_all = dict(zip(agreement.members, columns, strict=True))
+    shown = of_all if member is None else {member: of_all[member]}
+    return pack({"group": group["group"], "from_ms": from_ms, "kind": agreement.kind, "members": shown})
 
 
 def may_read(state: State, caller: Caller, group: Record, member: str | None) -> None:

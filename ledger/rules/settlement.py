@@ -18,6 +18,8 @@ Rules
 - A stretch that overlaps one that was settled, without being it, is declined: no period is in two stretches.
 - A stretch lies within one agreement, and every point is there for all of it or for none of it.
 - Numbers that are not known are null, with a reason (:mod:`ledger.rules.registers`).
+- What was made from registers that have been erased since then stays: it is not settled again.
+- Every private value has a salt (:mod:`ledger.rules.salt`), derived from those of what it is made from.
 - Totals, for an aggregator, are of five members at least and only where nobody is open.
 """
 
@@ -27,9 +29,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ledger.rules import batches, boundaries, groups, hours, registry, sharing
+from ledger.rules import batches, boundaries, groups, hours, registry, salt, sharing
 from ledger.rules.groups import Agreement, Point
-from ledger.rules.record import Record, pack, parse, unpack
+from ledger.rules.record import Record, pack, unpack
 from ledger.rules.registers import Certainty, Energy, Reads, energy, reads, total
 from ledger.rules.sharing import Share
 from ledger.rules.world import Call, Contract, Declined, Reason, State, integer, key, only, ordered, text, under
@@ -43,11 +45,22 @@ MOST_PERIODS = 31 * 96
 MOST_READINGS = 20_000
 """Points times periods of one stretch: 2 MB of registers. Two days of quarter hours of 100 points."""
 
+MOST_WHY = 100
+"""Characters that are kept of a reason; it is public, and stays."""
+
 LEAST_MEMBERS = 5
 """Of a total: what fewer consume tells too much about each."""
 
 _LONGEST_MS = MOST_PERIODS * max(sharing.PERIODS_MS)
-_Source = tuple[list[list[Any]], list[list[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What the ledger holds of one point: boundaries and exchanges, packed; and a salt."""
+
+    at: list[list[Any]]
+    change: list[list[Any]]
+    salt: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +96,11 @@ def _settle(state: State, call: Call) -> bytes:
     points = _points(state, stretch)
     sources = _sources(state, stretch, points)
     shares = _shares(state, stretch, agreement, points, sources)
-    members = {name: pack(_packed(row)) for name, row in zip(agreement.members, shares, strict=True)}
+    members = {name: _packed(row) for name, row in zip(agreement.members, shares, strict=True)}
     if last is not None and _unchanged(state, last, members):
         return pack(last)
+    if last is not None:
+        _all_there(state, last, points, sources)
     version = 1 if last is None else last["version"] + 1
     record = {
         "group": group["group"],
@@ -104,9 +119,12 @@ def _settle(state: State, call: Call) -> bytes:
     place = (group["group"], ordered(stretch.first_ms), ordered(version))
     results = state.private(RESULTS)
     for name, packed in members.items():
-        results.put(key("share", *place, name), packed)
-    for point, (at, changes) in zip(points, sources, strict=True):
-        results.put(key("source", *place, point.point), pack({"at": at, "change": changes}))
+        where = key("share", *place, name)
+        results.put(where, pack(packed | {"salt": salt.derived(where, *_salts_of(name, points, sources))}))
+    for point, source in zip(points, sources, strict=True):
+        where = key("source", *place, point.point)
+        kept = {"at": source.at, "change": source.change, "salt": salt.derived(where, source.salt)}
+        results.put(where, pack(kept))
     state.put(key("run", *place[:2]), pack(record))
     state.put(key("settled", *place), pack(record))
     state.tell(
@@ -189,8 +207,14 @@ def _sources(state: State, stretch: _Stretch, points: Sequence[Point]) -> list[_
     found = []
     for listed in answer["points"]:
         at = [item for item in listed["at"] if item[0] % stretch.period_ms == 0]
-        found.append((at, listed["change"]))
+        found.append(_Source(at, listed["change"], listed["salt"]))
     return found
+
+
+def _salts_of(member: str, points: Sequence[Point], sources: Sequence[_Source]) -> list[str]:
+    """The salts of what a member's share is made from: the generation, and its own consumption."""
+    pairs = zip(points, sources, strict=True)
+    return [source.salt for point, source in pairs if point.kind == groups.GENERATION or point.member == member]
 
 
 def _shares(
@@ -199,10 +223,10 @@ def _shares(
     """Of each member, every period."""
     generation: list[Reads] = []
     consumption: dict[str, list[Reads]] = {name: [] for name in agreement.members}
-    for point, (at, changes) in zip(points, sources, strict=True):
+    for point, source in zip(points, sources, strict=True):
         register = reads(
-            [boundaries.unpack(item) for item in at],
-            [boundaries.unpack_change(item) for item in changes],
+            [boundaries.unpack(item) for item in source.at],
+            [boundaries.unpack_change(item) for item in source.change],
             exported=point.kind == groups.GENERATION,
         )
         if point.kind == groups.GENERATION:
@@ -233,10 +257,11 @@ class _Rows:
     def __init__(self, state: State, zone: str, agreement: Agreement) -> None:
         self._state, self._zone, self._agreement = state, zone, agreement
         self._days: dict[tuple[int, int], list[list[int]]] = {}
+        self._same = [] if agreement.kind == groups.HOURLY else groups.coefficients(state, agreement)
 
     def at(self, start_ms: int) -> Sequence[int]:
         if self._agreement.kind != groups.HOURLY:
-            return self._agreement.coefficients
+            return self._same
         year, hour = hours.hour_of_year(start_ms, self._zone)
         day = (year, (hour - 1) // 24)
         if day not in self._days:
@@ -264,7 +289,7 @@ def _counts(shares: Sequence[Sequence[Share]]) -> Record:
     return {kind.word: worst.count(kind) for kind in Certainty}
 
 
-def _unchanged(state: State, last: Record, members: dict[str, bytes]) -> bool:
+def _unchanged(state: State, last: Record, members: dict[str, Record]) -> bool:
     results = state.private(RESULTS)
     place = (last["group"], ordered(last["first_ms"]), ordered(last["version"]))
     values = results.get_many([key("share", *place, name) for name in last["members"]])
@@ -273,17 +298,41 @@ def _unchanged(state: State, last: Record, members: dict[str, bytes]) -> bool:
     if gone is not None:
         words = f"the results of {gone} from {last['first_ms']} ms on are erased, or not held by this organisation"
         raise Declined(Reason.CONFLICT, f"{words}: what stands there cannot be settled again")
-    return held == members
+    return {name: {**unpack(value), "salt": ""} for name, value in held.items() if value is not None} == {
+        name: {**packed, "salt": ""} for name, packed in members.items()
+    }
+
+
+def _all_there(state: State, last: Record, points: Sequence[Point], sources: Sequence[_Source]) -> None:
+    """What the last version was made from is still here: a number does not give way to the lack of one.
+
+    Raises:
+        Declined: a register was erased since then.
+    """
+    results, there = state.private(RESULTS), dict(zip((point.point for point in points), sources, strict=True))
+    place = (last["group"], ordered(last["first_ms"]), ordered(last["version"]))
+    values = results.get_many([key("source", *place, point) for point in last["points"]])
+    for point, value in zip(last["points"], values, strict=True):
+        before, now = unpack(value or b"{}"), there.get(point, _Source([], [], ""))
+        gone = [item for item in before.get("at", []) if item not in now.at]
+        gone += [item for item in before.get("change", []) if item not in now.change]
+        if value is None or gone:
+            what = f"registers of {point} that version {last['version']} was made from are erased"
+            raise Declined(Reason.CONFLICT, f"{what}, or not held by this organisation: it stays as it is")
 
 
 # ---- erasing
 
 
 def _erase(state: State, call: Call) -> bytes:
-    """``{"group","member","from_ms","until_ms"}``: take away a member's results of these stretches, every version."""
+    """``{"group","member","from_ms","until_ms","why"}``: take away a member's results of the stretches of that time.
+
+    Every version of each stretch that has a period in it.
+    """
     given = call.record()
-    only(given, "group", "member", "from_ms", "until_ms")
+    only(given, "group", "member", "from_ms", "until_ms", "why")
     group = groups.own_group(state, call, given, batches.ERASER)
+    why = text(given, "why")[:MOST_WHY]
     member = groups.known_member(state, group["group"], text(given, "member"))["member"]
     from_ms = integer(given, "from_ms", 0, registry.LATEST_MS)
     until_ms = integer(given, "until_ms", from_ms + 1, registry.LATEST_MS)
@@ -299,7 +348,9 @@ def _erase(state: State, call: Call) -> bytes:
             for point in mine:
                 if point in run["points"]:
                     results.purge(key("source", *place, point))
-        state.put(key("erased", group["group"], member, ordered(run["first_ms"])), pack(call.by))
+        done = {"group": group["group"], "member": member, "first_ms": run["first_ms"], "why": why}
+        done |= {"time_ms": call.time_ms, "by": call.by}
+        state.put(key("erased", group["group"], member, ordered(run["first_ms"])), pack(done))
     return pack({"group": group["group"], "member": member, "stretches": erased})
 
 
@@ -333,7 +384,8 @@ def _results(state: State, call: Call) -> bytes:
     groups.may_read(state, call.caller, group, member)
     run = _version(state, group, given)
     names = run["members"] if member is None else [member]
-    found = {name: _told(row) for name, row in zip(names, _held(state, run, names), strict=True)}
+    held = zip(names, _kept(state, run, names), strict=True)
+    found = {name: _told(_unpacked(record)) | {"salt": record.get("salt", "")} for name, record in held}
     return pack({"run": run, "members": found})
 
 
@@ -452,6 +504,10 @@ def _version(state: State, group: Record, given: Record) -> Record:
 
 
 def _held(state: State, run: Record, names: Sequence[str]) -> list[list[Share]]:
+    return [_unpacked(record) for record in _kept(state, run, names)]
+
+
+def _kept(state: State, run: Record, names: Sequence[str]) -> list[Record]:
     place, results = (run["group"], ordered(run["first_ms"]), ordered(run["version"])), state.private(RESULTS)
     found = []
     values = results.get_many([key("share", *place, name) for name in names])
@@ -459,7 +515,7 @@ def _held(state: State, run: Record, names: Sequence[str]) -> list[list[Share]]:
         if value is None:
             words = f"{name} has no part in that, was erased, or is not held by this organisation"
             raise Declined(Reason.UNKNOWN, words)
-        found.append(_unpacked(parse(value)))
+        found.append(unpack(value))
     return found
 
 
@@ -478,6 +534,7 @@ CONTRACT = Contract(
         "EndPoint": groups.end_point,
         "Agree": groups.agree,
         "PutHours": groups.put_hours,
+        "Coefficients": groups.read_coefficients,
         "Settle": _settle,
         "Erase": _erase,
         "Access": groups.access,
@@ -485,6 +542,7 @@ CONTRACT = Contract(
         "Members": groups.reader("member"),
         "Points": groups.reader("point"),
         "Agreements": groups.reader("agreement"),
+        "Erased": groups.reader("erased"),
         "Runs": _list_runs,
         "Versions": _versions,
         "Results": _results,
@@ -492,5 +550,5 @@ CONTRACT = Contract(
         "Totals": _totals,
         "Statement": _statement,
     },
-    (RESULTS,),
+    (RESULTS, groups.COEFFICIENTS),
 )

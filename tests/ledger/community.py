@@ -23,6 +23,7 @@ ERASER = Caller("CommunityMSP", "ana", {"aigeco.role": "eraser"})
 GRID = Caller("GridMSP", "luis", {"aigeco.role": "settler"})
 AUDITOR = Caller("AuditMSP", "eva", {"aigeco.role": "auditor"})
 POOL = Caller("PoolMSP", "pau", {"aigeco.role": "aggregator"})
+SALT = bytes(range(16)).hex()
 FOUNDING = {
     "CommunityMSP": ["manager", "metering"],
     "GridMSP": ["distributor", "metering"],
@@ -59,7 +60,7 @@ class Registers:
         for gateway, sub in given["points"]:
             at = [there.pack() for there in self.at.get((gateway, sub), []) if there.at_ms in wanted]
             changes = [there.pack() for there in self.changes.get((gateway, sub), []) if there.at_ms in wanted]
-            points.append({"gateway": gateway, "sub": sub, "at": at, "change": changes})
+            points.append({"gateway": gateway, "sub": sub, "at": at, "change": changes, "salt": f"of {sub}"})
         return pack({"points": points})
 
 
@@ -93,7 +94,11 @@ class Community:
 
     def commit(self, function: str, contract: str = "sharing", caller: Caller = SETTLER, **given: object) -> Any:
         self.ledger.time_ms += 1000
-        return parse(self.ledger.commit(contract, function, given, caller))
+        secret = {}
+        if function == "PutHours" or (function == "Agree" and given["kind"] != "hourly"):
+            name = "rows" if function == "PutHours" else "members"
+            secret["coefficients"] = {name: given.pop(name), "salt": SALT}
+        return parse(self.ledger.commit(contract, function, given, caller, secret))
 
     def ask(self, function: str, contract: str = "sharing", caller: Caller = SETTLER, **given: object) -> Any:
         return parse(self.ledger.evaluate(contract, function, given, caller))

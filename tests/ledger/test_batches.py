@@ -202,7 +202,8 @@ def test_boundaries_are_the_registers_at_quarter_hours(place: Place, world: Worl
     points = [["alpha", "main"], ["alpha", "none"]]
     until_ms = START_MS + 5 * QUARTER_MS
     main, none = place.ask("Boundaries", points=points, from_ms=START_MS + QUARTER_MS, until_ms=until_ms)["points"]
-    assert none == {"gateway": "alpha", "sub": "none", "at": [], "change": []}
+    assert none == {"gateway": "alpha", "sub": "none", "at": [], "change": [], "salt": none["salt"]}
+    assert main["salt"] != none["salt"]
     found = [unpack_boundary(item) for item in main["at"]]
     assert [(at.at_ms - START_MS) // QUARTER_MS for at in found] == [1, 2, 3, 4, 5]
     assert (found[0].seq, found[0].status, found[0].imported, found[0].exported) == (4, 0, (1021, 0), (53, 1))
@@ -244,6 +245,88 @@ def test_who_may_read_what(place: Place, world: World) -> None:
     with pytest.raises(Declined, match="forbidden"):
         place.ask("OfMeter", NEIGHBOUR, meter="m1", **period)
     assert place.ask("OfMeter", AUDITOR, meter="m1", **period)["statements"] == own
+    namesake = Caller("AuditMSP", "maria", {"aigeco.member": "member-1"})
+    with pytest.raises(Declined, match="forbidden"):
+        place.ask("OfMeter", namesake, meter="m1", **period)
+
+
+def test_who_moves_in_reads_nothing_of_who_lived_there_before(place: Place, world: World) -> None:
+    line = quarters(world.line("alpha").begin(), 4)
+    place.send(line.rest(0))
+    facts = {"meter": "m1", "model": "x", "serial": "1", "place": "p", "role": "consumption"}
+    place.registry("RegisterMeter", owner="member-1", **facts)
+    place.registry("AssignMeter", meter="m1", gateway="alpha", sub="main", from_ms=START_MS)
+    place.ledger.time_ms = START_MS + QUARTER_MS
+    place.registry("RegisterMeter", owner="member-2", **facts)
+    period = {"meter": "m1", "from_ms": START_MS, "until_ms": START_MS + 10 * QUARTER_MS}
+    seqs = [[seq for _, seq, _ in place.ask("OfMeter", who, **period)["statements"]] for who in (MEMBER, NEIGHBOUR)]
+    assert seqs == [[1, 2, 3], list(range(4, 13))]
+
+
+def test_the_statements_of_one_measuring_point_are_purged_and_its_neighbours_stay(place: Place, world: World) -> None:
+    line = quarters(world.line("alpha").begin(), 1)
+    for first, sub in ((0, "other"), (0, "third"), (1, "main"), (1, "other"), (1, "third")):
+        quarters(line, 1, sub, first)
+    runs = [line.batch(0, 10), line.rest(10)]
+    for run in runs:
+        place.send(run)
+    stream, period = runs[0].stream.hex(), {"from_ms": START_MS, "until_ms": START_MS + 2 * QUARTER_MS}
+
+    def found(sub: str) -> list[int]:
+        return [item[2] for item in place.ask("Boundaries", points=[["alpha", sub]], **period)["points"][0]["at"]]
+
+    def purge(first: int, sub: str | None = None) -> Any:
+        given = {"stream": stream, "first": first, "why": "asked"} | ({"sub": sub} if sub else {})
+        return parse(place.ledger.commit("measurements", "Purge", given, ERASER))
+
+    def touched(sub: str, first: int) -> bool:
+        """Whether a value that names these statements is under a key that held them before."""
+        claims = [parse_statement(said.data) for said in line.statements[first:]]
+        values = place.ledger.stores["measurements", "readings"].values()
+        salts = [salt for claim in claims if claim.sub == sub for salt in (claim.salt, claim.salt.hex().encode())]
+        return any(salt in value for salt in salts for value in values)
+
+    before = {name: dict(store) for name, store in place.ledger.stores.items()}
+    assert (found("main"), found("other"), found("third")) == ([1, 10], [4, 13], [7, 16])
+    done = purge(0, "other")
+    assert (done["sub"], purge(0, "other")) == ("other", done)
+    assert (found("main"), found("other"), found("third")) == ([1, 10], [13], [7, 16])
+    replaced = place.ledger.stores["measurements", "readings"].keys() & before["measurements", "readings"].keys()
+    same = before["measurements", "readings"]
+    assert all(place.ledger.stores["measurements", "readings"][name] == same[name] for name in replaced), (
+        "what is replaced stays in the history of a peer's private data: a purged key is left alone"
+    )
+    seqs = [seq for seq, _ in place.ask("Statements", stream=stream)["statements"]]
+    assert seqs == [0, 1, 2, 3, 7, 8, 9, *range(10, 19)]
+    purge(10, "other")
+    assert not touched("other", 0)
+    assert touched("third", 0)
+    purge(0, "third")
+    purge(0, "third")
+    assert found("third") == [16]
+    place.send(line.grow(2).rest(19))
+    purge(0)
+    assert (found("main"), found("third")) == ([19, 10], [16])
+    assert purge(0, "main")["why"] == "asked", "everything has gone already"
+    with pytest.raises(Declined, match="says nothing of roof"):
+        purge(10, "roof")
+    with pytest.raises(Declined, match="sub: "):
+        purge(10, "a/b")
+    assert [entry["first"] for entry in place.ask("Purged", stream=stream)] == [0, 0, 0, 10]
+
+
+def test_the_statement_that_makes_a_fork_goes_with_its_place(place: Place, world: World) -> None:
+    line = quarters(world.line("alpha").begin(), 2)
+    twin = line.clone()
+    quarters(line, 2, first=2)
+    place.send(line.rest(0))
+    place.send(quarters(twin, 1, "other").batch(7, 3))
+    stream = line.batch(0, 1).stream.hex()
+    evidence = place.ledger.stores["measurements", "evidence"]
+    assert [name for name in evidence if name.startswith("fork/")]
+    place.ledger.commit("measurements", "Purge", {"stream": stream, "first": 0, "why": "asked"}, ERASER)
+    assert not [name for name in place.ledger.stores["measurements", "evidence"] if name.startswith("fork/")]
+    assert [fork["seq"] for fork in place.ask("Forks", stream=stream)] == [7]
 
 
 def test_a_purge_takes_the_values_and_leaves_the_chain(place: Place, world: World) -> None:

@@ -7,10 +7,10 @@ import pytest
 from ledger.rules import exchanges
 from ledger.rules.record import parse
 from ledger.rules.world import Caller, Declined, Reason
-from tests.ledger.community import AUDITOR, GRID, HOUR, POOL, QUARTER, SETTLER, START, Community, member
+from tests.ledger.community import AUDITOR, ERASER, GRID, HOUR, POOL, QUARTER, SALT, SETTLER, START, Community, member
 
 FOUR = {"a": 600_000, "b": 300_000, "c": 100_000, "d": 0}
-TERMS = {"limit_wh": 100, "price": 120_000}
+TERMS = {"limit_wh": 100, "price": 120_000, "salt": SALT}
 ORDER = {"group": "g", "seller": "b", "buyer": "c", "from_ms": START + HOUR}
 
 
@@ -94,7 +94,8 @@ def test_open_numbers_make_no_transfers(there: Market) -> None:
     there.settle()
     assert there.say("Record", SETTLER, group="g", first_ms=START)["open"] == 1
     found = there.ask("Transfers", "exchanges", group="g", first_ms=START)["members"]
-    assert found["a"] == {"given": [], "received": [], "to_grid": [None], "from_grid": [None]}
+    nothing = {"given": [], "received": [], "to_grid": [None], "from_grid": [None]}
+    assert found["a"] == {**nothing, "salt": found["a"]["salt"]}
 
 
 def test_recorded_twice_is_the_same_version_and_a_new_settlement_is_a_new_one(there: Market) -> None:
@@ -104,9 +105,11 @@ def test_recorded_twice_is_the_same_version_and_a_new_settlement_is_a_new_one(th
     first = there.say("Record", SETTLER, group="g", first_ms=START)
     assert there.say("Record", SETTLER, group="g", first_ms=START) == first
     dispute = {"group": "g", "first_ms": START, "member": "c"}
-    raised = there.say("Dispute", member("c"), {"words": {"words": "my meter was read"}}, **dispute)
+    raised = there.say("Dispute", member("c"), {"words": {"words": "my meter was read", "salt": SALT}}, **dispute)
     assert raised["version"] == 1
-    there.refused(Reason.EXISTS, "has raised", "Dispute", member("c"), {"words": {"words": "again"}}, **dispute)
+    there.refused(
+        Reason.EXISTS, "has raised", "Dispute", member("c"), {"words": {"words": "again", "salt": SALT}}, **dispute
+    )
     resolve = {"group": "g", "first_ms": START, "dispute": raised["dispute"], "outcome": "upheld"}
     there.refused(Reason.NOT_YET, "record again first", "Resolve", SETTLER, **resolve)
     there.registers.show("gw", "c-home", START + QUARTER, 400)
@@ -146,7 +149,14 @@ def test_who_reads_what(there: Market, caller: Caller, everybody: bool, own: boo
 def test_prices_and_words_are_not_public(there: Market) -> None:
     there.order()
     there.quarter(START + HOUR, 1000, [100, 100, 400, 200])
-    there.say("Dispute", member("c"), {"words": {"words": "so little"}}, group="g", first_ms=START + HOUR, member="c")
+    there.say(
+        "Dispute",
+        member("c"),
+        {"words": {"words": "so little", "salt": SALT}},
+        group="g",
+        first_ms=START + HOUR,
+        member="c",
+    )
     public = b" ".join(there.ledger.stores["exchanges", ""].values())
     assert b"120000" not in public
     assert b"so little" not in public
@@ -182,7 +192,7 @@ def test_prices_and_words_are_not_public(there: Market) -> None:
             "own certificate",
             "Dispute",
             SETTLER,
-            {"words": {"words": "x"}},
+            {"words": {"words": "x", "salt": SALT}},
             {"group": "g", "first_ms": START, "member": "a"},
         ),
         (
@@ -209,3 +219,34 @@ def test_other_terms_are_not_accepted_and_orders_do_not_overlap(there: Market) -
     there.say("Accept", member("c"), {"terms": TERMS}, **ORDER)
     there.refused(Reason.CONFLICT, "already", "Accept", member("c"), {"terms": TERMS}, **ORDER)
     assert [order["state"] for order in there.ask("Orders", "exchanges", group="g")] == ["standing"]
+
+
+def test_what_is_erased_of_a_member(there: Market) -> None:
+    there.order()
+    there.quarter(START, 1000, [100, 100, 400, 200])
+    there.say("EndOrder", member("b"), until_ms=START + 2 * HOUR, **ORDER)
+    there.quarter(START + HOUR, 1000, [100, 100, 400, 200])
+    dispute = {"group": "g", "first_ms": START + HOUR, "member": "b"}
+    there.say("Dispute", member("b"), {"words": {"words": "why", "salt": SALT}}, **dispute)
+    whom = {"group": "g", "member": "b", "from_ms": START + HOUR, "until_ms": START + 2 * HOUR, "why": "asked by b"}
+    there.refused(Reason.FORBIDDEN, "an eraser of it", "Erase", SETTLER, **whom)
+    there.refused(Reason.UNKNOWN, "no member 'z'", "Erase", ERASER, **{**whom, "member": "z"})
+    before = there.ask("Transfers", "exchanges", group="g", first_ms=START)
+    assert there.say("Erase", ERASER, **whom)["stretches"] == 1
+    private = there.ledger.stores["exchanges", "transfers"]
+    later = settlement_key(START + HOUR)
+    assert not [name for name in private if name.startswith(("words/", "terms/")) or (later in name and "/b" in name)]
+    assert there.ask("Transfers", "exchanges", group="g", first_ms=START) == before
+    received = there.ask("Transfers", "exchanges", group="g", first_ms=START + HOUR, member="c")["members"]["c"]
+    assert [0, "b", 100, 120_000] in received["received"], "what c had is c's too"
+    with pytest.raises(Declined, match="not held"):
+        there.ask("Transfers", "exchanges", group="g", first_ms=START + HOUR, member="b")
+    (entry,) = there.ask("Erased", "exchanges", group="g")
+    assert (entry["member"], entry["first_ms"], entry["why"]) == ("b", START + HOUR, "asked by b")
+    assert there.quarter(START + 2 * HOUR, 1000, [100, 100, 400, 200])["version"] == 1, (
+        "terms that are over are not asked"
+    )
+
+
+def settlement_key(first_ms: int) -> str:
+    return f"{first_ms:016x}"

@@ -17,6 +17,7 @@ from tests.ledger.community import (
     POOL,
     QUARTER,
     REGISTRAR,
+    SALT,
     SETTLER,
     START,
     Community,
@@ -58,7 +59,9 @@ def test_settled(there: Community) -> None:
         "from_grid": [0, 0],
         "state": ["settled", "settled"],
         "reason": ["", ""],
+        "salt": found["c"]["salt"],
     }
+    assert len({found[name]["salt"] for name in "abc"}) == 3
 
 
 def test_asked_twice_the_same_version_is_answered(there: Community) -> None:
@@ -329,7 +332,7 @@ def test_the_months_statement() -> None:
 
 def test_erased(there: Community) -> None:
     there.settle(count=2)
-    given = {"group": "g", "member": "a", "from_ms": START, "until_ms": START + HOUR}
+    given = {"group": "g", "member": "a", "from_ms": START, "until_ms": START + HOUR, "why": "asked by a"}
     there.declines(Reason.FORBIDDEN, "eraser", "Erase", **given)
     assert there.commit("Erase", caller=ERASER, **given)["stretches"] == 1
     private = there.ledger.stores["sharing", "results"]
@@ -339,6 +342,40 @@ def test_erased(there: Community) -> None:
         there.ask("Results", group="g", first_ms=START, member="a")
     there.declines(Reason.CONFLICT, "erased", "Settle", group="g", first_ms=START, count=2)
     assert there.ask("Versions", group="g", first_ms=START), "that it was settled stays known"
+    (entry,) = there.ask("Erased", group="g")
+    assert (entry["member"], entry["why"], entry["by"]["name"]) == ("a", "asked by a", "ana")
+
+
+def test_what_was_made_from_registers_that_are_erased_is_not_settled_again(there: Community) -> None:
+    run = there.settle(count=2)
+    kept = there.registers.at["gw", "a-home"][:]
+    there.registers.at["gw", "a-home"][1:] = []
+    there.declines(Reason.CONFLICT, "a-home", "Settle", group="g", first_ms=START, count=2)
+    there.registers.at["gw", "a-home"] = kept
+    assert there.settle(count=2) == run
+
+
+def test_who_reads_coefficients(there: Community) -> None:
+    there.agree(["a", "b"], "hourly", from_ms=START + 24 * HOUR)
+    rows = [[1_000_000 - hour, hour] for hour in range(24)]
+    day = {"group": "g", "from_ms": START + 24 * HOUR, "year": 2026}
+    there.commit("PutHours", first_hour=25, rows=rows, **day)
+    first = {"group": "g", "from_ms": START}
+    for caller in (SETTLER, GRID, AUDITOR, member("b")):
+        assert there.ask("Coefficients", caller=caller, member="b", **first)["members"] == {"b": 300_000}
+    for caller in (SETTLER, GRID, AUDITOR):
+        assert there.ask("Coefficients", caller=caller, **first)["members"] == THREE
+    assert there.ask("Coefficients", caller=member("b"), member="b", day=1, **day)["members"] == {"b": list(range(24))}
+    for caller, given in ((member("a"), {"member": "b"}), (member("b"), {}), (POOL, {}), (member("b", "OtherMSP"), {})):
+        with pytest.raises(Declined, match="may not read"):
+            there.ask("Coefficients", caller=caller, **first, **given)
+    with pytest.raises(Declined, match="no agreement from"):
+        there.ask("Coefficients", group="g", from_ms=START + HOUR)
+    with pytest.raises(Declined, match="ms on with c"):
+        there.ask("Coefficients", member="c", day=1, **day)
+    with pytest.raises(Declined, match="for hours 1 to 24 of 2026"):
+        there.ask("Coefficients", day=0, **day)
+    assert b"300000" not in b"".join(there.ledger.stores["sharing", ""].values())
 
 
 def test_from_signed_statements() -> None:
@@ -355,15 +392,16 @@ def test_from_signed_statements() -> None:
             line.statements.append(line.chain.reading(Reading(sub, at_ms, None, values, 40), instant(at_ms + 40)))
     place.send(line.rest(0))
 
-    def do(function: str, **given: object) -> Any:
+    def do(function: str, secret: Any = None, **given: object) -> Any:
         place.ledger.time_ms += 1
-        return parse(place.ledger.commit("sharing", function, given, SETTLER))
+        return parse(place.ledger.commit("sharing", function, given, SETTLER, secret))
 
     do("CreateGroup", group="g", zone="peninsula", period_ms=QUARTER)
     do("SetMember", group="g", member="a", organisation="CommunityMSP")
     for point, kind in (("roof", {"kind": "generation"}), ("home", {"kind": "consumption", "member": "a"})):
         do("AddPoint", group="g", point=point, gateway="alpha", sub=point, from_ms=quarter, **kind)
-    do("Agree", group="g", from_ms=quarter, kind="fixed", members={"a": 1_000_000})
+    secret = {"coefficients": {"members": {"a": 1_000_000}, "salt": SALT}}
+    do("Agree", secret, group="g", from_ms=quarter, kind="fixed")
     do("Settle", group="g", first_ms=quarter, count=1)
     found = parse(place.ledger.evaluate("sharing", "Results", {"group": "g", "first_ms": quarter}, SETTLER))
     assert found["members"]["a"]["allotted"] == [123]

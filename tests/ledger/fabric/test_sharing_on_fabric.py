@@ -122,7 +122,8 @@ def test_from_registers_to_guarantees(ledger: Ledger) -> None:
     for sub in shows:
         kind = {"kind": "generation"} if sub == "roof" else {"kind": "consumption", "member": sub[0]}
         ledger.do("sharing", "AddPoint", group="g", point=sub, gateway="alpha", sub=sub, from_ms=FIRST, **kind)
-    ledger.do("sharing", "Agree", group="g", from_ms=FIRST, kind="fixed", members={"a": 700_000, "b": 300_000})
+    parts = pack({"members": {"a": 700_000, "b": 300_000}, "salt": bytes(16).hex()})
+    ledger.do("sharing", "Agree", {"coefficients": parts}, group="g", from_ms=FIRST, kind="fixed")
     run = ledger.do("sharing", "Settle", group="g", first_ms=FIRST, count=1)
     assert run["periods"] == {"settled": 1, "provisional": 0, "open": 0}
     assert ledger.do("sharing", "Settle", group="g", first_ms=FIRST, count=1) == run
