@@ -59,7 +59,7 @@ def coefficient_name(cau: str, year: int) -> str:
 
 
 def write_coefficients(table: Coefficients) -> str:
-    """``CUPS;0,500000`` a line; for hours of the year ``CUPS;1;0,500000``, each supply's hours together.
+    """``CUPS;0,500000`` a line; for hours of the year ``CUPS;0001;0,500000``, hour by hour.
 
     Raises:
         BadCoefficients: the coefficients of an hour do not add up to one.
@@ -69,10 +69,10 @@ def write_coefficients(table: Coefficients) -> str:
     for hour, row in enumerate(table.rows, 1):
         check(row, hour if hourly else None)
     lines = []
-    for at, supply in enumerate(table.supplies):
-        for hour, row in enumerate(table.rows, 1):
-            lines.append((supply, str(hour), _decimal(row[at])) if hourly else (supply, _decimal(row[at])))
-    return _text(lines)
+    for hour, row in enumerate(table.rows, 1):
+        for supply, part in zip(table.supplies, row, strict=True):
+            lines.append((supply, f"{hour:04}", _decimal(part)) if hourly else (supply, _decimal(part)))
+    return _text(lines, "\r\n")
 
 
 def read_coefficients(text: str) -> Coefficients:
@@ -166,5 +166,5 @@ def _kwh(wh: int | None) -> str:
     return "" if wh is None else f"{wh // 1000},{wh % 1000:03}"
 
 
-def _text(lines: Iterable[Sequence[str]]) -> str:
-    return "".join(f"{SEPARATOR.join(fields)}\n" for fields in lines)
+def _text(lines: Iterable[Sequence[str]], end: str = "\n") -> str:
+    return "".join(f"{SEPARATOR.join(fields)}{end}" for fields in lines)

@@ -10,7 +10,7 @@ import click
 
 from edge.cli.group import Commands, Endings
 
-COMMANDS = ("meter", "site", "replay", "record")
+COMMANDS = ("meter", "site", "replay", "record", "month")
 USAGE, PORT = 2, 4
 MEANING = {
     0: "ended as it was told to",

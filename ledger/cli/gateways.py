@@ -70,19 +70,22 @@ def revoke(gateway: str, place: Place) -> int:
 @click.argument("root", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @calling.options
 def trust(root: Path, place: Place) -> int:
-    """Let the authorities in the PEM file ROOT issue gateways' certificates, on a network."""
+    """Let the authorities in the PEM file ROOT issue gateways' certificates.
+
+    On the embedded ledger they have to be in gateways.roots, which a peer makes the registry's when it starts.
+    """
     from cryptography.hazmat.primitives.serialization import Encoding
 
     from signer.trust import Untrusted, load_pem
 
-    if calling.embedded(place):
-        raise Refused(
-            "the embedded ledger takes them from its configuration", Exit.USAGE, "gateways.roots in peer.toml"
-        )
     try:
         certificates = load_pem(root)
     except Untrusted as error:
         raise Refused(str(error), Exit.USAGE) from None
+    if calling.embedded(place):
+        known, there = _configured(place)
+        if not set(certificates) <= set(known):
+            raise Refused(f"{root} is none of the configured roots", Exit.USAGE, there)
     with calling.contracts(place) as contracts:
         for certificate in certificates:
             given = {"certificate": certificate.public_bytes(Encoding.DER).hex(), "state": "active"}
@@ -152,13 +155,18 @@ def _roots(place: Place, contracts: Contracts) -> tuple[tuple[Any, ...], str]:
     """The authorities that issue gateways' certificates, and where it is said who they are."""
     from cryptography import x509
 
-    from ledger import config as configuration
     from ledger.calling import registered
 
     if not calling.embedded(place):
         active = [entry for entry in registered(contracts, "authority") if entry["state"] == "active"]
         ders = [bytes.fromhex(entry["certificate"]) for entry in active]
         return tuple(x509.load_der_x509_certificate(der) for der in ders), "aigeco-peer gateways trust ROOT"
+    return _configured(place)
+
+
+def _configured(place: Place) -> tuple[tuple[Any, ...], str]:
+    from ledger import config as configuration
+
     config = configuration.load(where.find(place.config))
     problems: list[configuration.Problem] = []
     roots = configuration.load_roots(config, problems)

@@ -42,7 +42,7 @@ import click
 
 from ledger.cli.exits import MEANING, Exit, Refused, say
 
-COMMANDS = ("run", "gateways", "call", "query", "show", "backup", "restore", "network", "contract")
+COMMANDS = ("run", "gateways", "call", "query", "show", "settle", "backup", "restore", "network", "contract")
 
 
 class Commands(click.Group):

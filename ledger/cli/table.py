@@ -14,12 +14,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) ->
     from rich.console import Console
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         made.add_column(column, no_wrap=True)
     for row in rows:
         made.add_row(*(_shown(row[column]) for column in columns))
-    Console().print(made)
+    console = Console()
+    console.print(title, style="italic", markup=False, highlight=False)  # a table's own title wraps at its width
+    console.print(made)
 
 
 def _shown(value: Any) -> str:

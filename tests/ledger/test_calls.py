@@ -72,9 +72,15 @@ def test_the_operator_speaks_for_a_member(site: PeerSite) -> None:
     assert "--as names a member" in call(site, "sharing", "Access", "--as", "Org1MSP/ana", given=asked, code=2)
 
 
-def test_the_embedded_ledger_takes_authorities_from_its_configuration(site: PeerSite) -> None:
-    done = site.run("gateways", "trust", str(site.directory / "gateways.pem"), code=2)
-    assert "gateways.roots in peer.toml" in done.stderr
+def test_the_embedded_ledger_takes_authorities_from_its_configuration(site: PeerSite, tmp_path: Path) -> None:
+    from hw_sim.authority import Authority
+
+    other = tmp_path / "other.pem"
+    other.write_bytes(Authority("Other").pem)
+    assert "gateways.roots in" in site.run("gateways", "trust", str(other), code=2).stderr
+    assert "may issue" in site.run("gateways", "trust", str(site.directory / "gateways.pem")).stdout
+    (known,) = call(site, "registry", "List", given={"kind": "authority"}, verb="query")
+    assert known["state"] == "active"
 
 
 @pytest.mark.parametrize("verb", ["call", "query"])

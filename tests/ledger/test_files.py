@@ -22,7 +22,7 @@ A, B = "ES0021000000000001AA1P", "ES0021000000000002BB1P"
 
 def test_fixed_coefficients() -> None:
     text = write_coefficients(Coefficients((A, B), ((333_333, 666_667),)))
-    assert text == f"{A};0,333333\n{B};0,666667\n"
+    assert text == f"{A};0,333333\r\n{B};0,666667\r\n"
     assert coefficient_name("ES0021000000000001AA1PA000", 2027) == "ES0021000000000001AA1PA000_2027.txt"
 
 
@@ -37,7 +37,7 @@ def test_what_is_written_is_read_back(weights: list[int]) -> None:
 def test_coefficients_of_every_hour() -> None:
     table = Coefficients((A, B), tuple((hour, ONE - hour) for hour in range(8760)))
     text = write_coefficients(table)
-    assert text.splitlines()[13] == f"{A};14;0,000013"
+    assert text.splitlines()[26:28] == [f"{A};0014;0,000013", f"{B};0014;0,999987"]
     assert read_coefficients(text) == table
     with pytest.raises(ValueError, match="8759 rows"):
         write_coefficients(Coefficients(table.supplies, table.rows[1:]))
@@ -45,7 +45,7 @@ def test_coefficients_of_every_hour() -> None:
         write_coefficients(Coefficients(table.supplies, (*table.rows[:-1], (1, ONE))))
     lines = text.splitlines(keepends=True)
     with pytest.raises(BadFile, match="hour 100 is missing"):
-        read_coefficients("".join([*lines[:99], *lines[100:]]))
+        read_coefficients("".join([*lines[:198], *lines[200:]]))
 
 
 @pytest.mark.parametrize(
