@@ -34,6 +34,11 @@ class Issued:
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
 
+    @property
+    def der(self) -> bytes:
+        """The certificate, DER."""
+        return self.certificate.public_bytes(serialization.Encoding.DER)
+
     def write(self, key_path: Path, certificate_path: Path) -> None:
         """Write both as PEM, the key with mode 0600."""
         write_key(self.key, key_path)

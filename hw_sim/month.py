@@ -15,9 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from drivers.reading import Reading, exact
 from hw_sim.authority import Authority
 from hw_sim.home import Home, Household
@@ -68,10 +65,9 @@ def write(folder: Path, start_ms: int, end_ms: int, members: int, seed: int = 0)
 def _batches(
     folder: Path, authority: Authority, gateway: str, home: Home, point: str, start_ms: int, end_ms: int
 ) -> Iterator[Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = authority.gateway(gateway, key).certificate.public_bytes(Encoding.DER)
-    chain = Chain(gateway, FileKey(key), None, 1)
-    said = [chain.genesis(_instant(start_ms), (certificate,), None)]
+    issued = authority.gateway(gateway)
+    chain = Chain(gateway, FileKey(issued.key), None, 1)
+    said = [chain.genesis(_instant(start_ms), (issued.der,), None)]
     sub = "pv" if point == "pv" else "main"
     for at_ms in range(start_ms, end_ms + 1, QUARTER_MS):
         shows = home.quantities(point, at_ms)

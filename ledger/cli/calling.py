@@ -96,7 +96,8 @@ def _configured(place: Place) -> Contracts:
 
     config = configuration.load(where.find(place.config))
     if config.fabric:
-        return _on_network(config.fabric.profile, place.who or f"{config.organisation}/{config.fabric.identity}")
+        name = place.who or config.fabric.identity
+        return _on_network(config.fabric.profile, name if "/" in name else f"{config.organisation}/{name}")
     if "/" in place.who:
         words = f"--as {place.who}: the embedded ledger has one organisation, and --as names a member"
         raise Refused(words, Exit.USAGE, "--as MEMBER, or --network")

@@ -7,6 +7,7 @@ import click
 
 from hw_sim.cli.main import COMMANDS, cli
 from hw_sim.cli.meter import command as meter
+from hw_sim.cli.month import command as month
 from hw_sim.cli.record import command as record
 from hw_sim.cli.replay import command as replay
 from hw_sim.cli.site import command as site
@@ -21,7 +22,7 @@ TEXT = (TOP / "docs" / "simulator.md").read_text()
 def test_every_command_and_option_is_documented() -> None:
     for name in COMMANDS:
         assert f"`aigeco-sim {name}`" in TEXT
-    for command in (meter, site, replay, record):
+    for command in (meter, site, replay, record, month):
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 assert any(f"`{name}" in TEXT for name in parameter.opts), parameter.opts
@@ -30,7 +31,7 @@ def test_every_command_and_option_is_documented() -> None:
 def test_every_documented_option_exists() -> None:
     known = {
         name
-        for command in (meter, site, replay, record, cli)
+        for command in (meter, site, replay, record, month, cli)
         for parameter in command.params
         for name in parameter.opts
     }
