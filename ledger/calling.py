@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Protocol
 
 from ledger import requests
 from ledger.commit import LedgerProblem
 from ledger.embedded import LedgerFile
 from ledger.lock import WriteLock
+from ledger.rules import salt
 from ledger.rules.record import pack, parse
 
 Arguments = bytes | Mapping[str, Any]
@@ -122,6 +124,11 @@ class EmbeddedContracts:
 def packed(arguments: Arguments) -> bytes:
     """The record's bytes."""
     return arguments if isinstance(arguments, bytes) else pack(arguments)
+
+
+def salted(record: Mapping[str, Any]) -> bytes:
+    """A record for the secrets, with a salt of its own unless it has one."""
+    return pack({"salt": token_hex(salt.BYTES), **record})
 
 
 def registered(contracts: Contracts, kind: str) -> Iterator[dict[str, Any]]:

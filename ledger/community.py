@@ -145,6 +145,17 @@ class Community:
         """Every agreement, the oldest first."""
         return list(self._ask(settlement.NAME, "Agreements"))
 
+    def coefficients(self, agreement: Mapping[str, Any]) -> dict[str, int] | None:
+        """Millionths by member; None: they are of each hour, or not for whoever asks."""
+        if agreement["kind"] == groups.HOURLY:
+            return None
+        try:
+            return dict(self._ask(settlement.NAME, "Coefficients", from_ms=agreement["from_ms"])["members"])
+        except Declined as declined:
+            if declined.reason not in (Reason.FORBIDDEN, Reason.UNKNOWN):
+                raise
+            return None
+
     # ---- settling
 
     def stretches(self, from_ms: int, until_ms: int) -> list[Stretch]:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -156,8 +155,8 @@ def secrets_of(given: Iterable[str]) -> dict[str, bytes]:
     Raises:
         Refused: one is none.
     """
-    from ledger.rules import salt
-    from ledger.rules.record import NoRecord, pack, unpack
+    from ledger.calling import salted
+    from ledger.rules.record import NoRecord, unpack
 
     found = {}
     for item in given:
@@ -165,8 +164,7 @@ def secrets_of(given: Iterable[str]) -> dict[str, bytes]:
         if not name or not equals:
             raise Refused(f"--secret {item[:40]}: a name is missing", Exit.USAGE, "--secret NAME=JSON or NAME=@FILE")
         try:
-            salted = {} if value.startswith("@") else {"salt": token_hex(salt.BYTES), **unpack(value.encode())}
-            found[name] = pack(salted) if salted else _bytes(value)
+            found[name] = _bytes(value) if value.startswith("@") else salted(unpack(value.encode()))
         except NoRecord as error:
             raise Refused(f"--secret {name}: {error}", Exit.USAGE, "--secret NAME=JSON or NAME=@FILE") from None
     return found

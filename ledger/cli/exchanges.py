@@ -147,12 +147,12 @@ def dispute() -> None:
 @calling.options
 def raise_(group: str, member: str, day: str, words: str, place: Place) -> int:
     """MEMBER objects to the exchanges of DAY, in WORDS that only the group's settlers see. Called by the member."""
-    from ledger.rules.record import pack
+    from ledger.calling import salted
 
     with opened(place, group) as community:
         first_ms = moment(community, "DAY", day)
         given = {"group": group, "first_ms": first_ms, "member": member}
-        secret = {"words": pack({"words": words})}
+        secret = {"words": salted({"words": words})}
         found = json.loads(community.contracts.call("exchanges", "Dispute", given, secret))
     print(f"dispute {found['dispute']} about version {found['version']}")
     return Exit.OK
@@ -196,9 +196,9 @@ def list_disputes(group: str, day: str, as_json: bool, place: Place) -> int:
 def _terms(
     group: str, seller: str, buyer: str, from_: str, limit: int, price: str, place: Place, function: str
 ) -> None:
-    from ledger.rules.record import pack
+    from ledger.calling import salted
 
     terms = {"limit_wh": limit, "price": micro_euro(price, "--price")}
     with opened(place, group) as community:
         given = {"group": group, "seller": seller, "buyer": buyer, "from_ms": moment(community, "--from", from_)}
-        community.contracts.call("exchanges", function, given, {"terms": pack(terms)})
+        community.contracts.call("exchanges", function, given, {"terms": salted(terms)})

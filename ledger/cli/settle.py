@@ -122,6 +122,7 @@ def coefficients(
     place: Place,
 ) -> int:
     """Agree on the coefficients in FILE: CUPS;0,500000 a line, or CUPS;hour;0,500000 for each hour of a year."""
+    from ledger.calling import salted
     from ledger.files import BadFile, read_coefficients
 
     try:
@@ -135,13 +136,15 @@ def coefficients(
     with opened(place, group) as community:
         from_ms = moment(community, "--from", from_)
         order = sorted(range(len(names)), key=lambda at: names[at])
-        members: Any = [names[at] for at in order]
-        if not hourly:
-            members = {names[at]: table.rows[0][at] for at in order}
         kind = "hourly" if hourly else "by consumption" if by_consumption else "fixed"
-        given = {"group": group, "from_ms": from_ms, "kind": kind, "members": members}
+        given: dict[str, Any] = {"group": group, "from_ms": from_ms, "kind": kind}
+        secret = {}
+        if hourly:
+            given["members"] = [names[at] for at in order]
+        else:
+            secret["coefficients"] = salted({"members": {names[at]: table.rows[0][at] for at in order}})
         if not any(each["from_ms"] == from_ms and each["kind"] == kind == "hourly" for each in community.agreements()):
-            community.contracts.call("sharing", "Agree", given)
+            community.contracts.call("sharing", "Agree", given, secret)
         if hourly:
             _put_hours(community, from_ms, year or int(from_[:4]), [[row[at] for at in order] for row in table.rows])
     print(f"{group} shares {kind} among {len(names)} members from {from_} on")
@@ -157,8 +160,10 @@ def show(group: str, as_json: bool, place: Place) -> int:
     with opened(place, group) as community:
         record, members = community.record, community.members()
         points, agreements = community.points(), community.agreements()
+        parts = [community.coefficients(each) for each in agreements]
     if as_json:
-        print(json.dumps({"group": record, "members": members, "points": points, "agreements": agreements}, indent=2))
+        agreed = [{**each, "coefficients": part} for each, part in zip(agreements, parts, strict=True)]
+        print(json.dumps({"group": record, "members": members, "points": points, "agreements": agreed}, indent=2))
         return Exit.OK
     from ledger import moments
     from ledger.cli.group import share
@@ -182,11 +187,11 @@ def show(group: str, as_json: bool, place: Place) -> int:
     ]
     print()
     table("Measuring points", ("point", "whose", "measured at", "from", "until"), rows)
-    for each in agreements:
+    for each, part in zip(agreements, parts, strict=True):
         print()
         title = f"Shared {each['kind']} from {at(each['from_ms'])} on"
-        parts = [share(part) for part in each["coefficients"]] or ["of each hour"] * len(each["members"])
-        rows = [{"member": name, "share": part} for name, part in zip(each["members"], parts, strict=True)]
+        hidden = "of each hour" if each["kind"] == "hourly" else "not shown"
+        rows = [{"member": name, "share": share(part[name]) if part else hidden} for name in each["members"]]
         table(title, ("member", "share"), rows)
     return Exit.OK
 
@@ -230,13 +235,15 @@ def run(group: str, month: str | None, until: str | None, again: bool, as_json: 
 
 def _put_hours(community: Community, from_ms: int, year: int, rows: list[list[int]]) -> None:
     """Put the coefficients of a year's hours, some days a call; those that are there stay."""
+    from ledger.calling import salted
     from ledger.rules.world import Declined, Reason
 
     step = 24 * _DAYS_A_CALL
     for start in range(0, len(rows), step):
         given = {"group": community.name, "from_ms": from_ms, "year": year, "first_hour": start + 1}
         try:
-            community.contracts.call("sharing", "PutHours", {**given, "rows": rows[start : start + step]})
+            secret = {"coefficients": salted({"rows": rows[start : start + step]})}
+            community.contracts.call("sharing", "PutHours", given, secret)
         except Declined as declined:
             if declined.reason is not Reason.EXISTS:
                 raise

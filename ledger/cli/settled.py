@@ -187,16 +187,16 @@ def files(group: str, month: str, cups: Path, cau: str, out: Path, place: Place)
         from_ms, until_ms = month_ms(community, month)
         found = community.all_results(from_ms, until_ms)
         agreements = [each for each in community.agreements() if each["from_ms"] < until_ms]
+        parts = community.coefficients(agreements[-1]) if agreements and agreements[-1]["kind"] == "fixed" else None
         shares = write_shares(found, supplies, community.zone)
     out.mkdir(parents=True, exist_ok=True)
     written = [out / f"{cau}_{month}.csv"]
     written[0].write_text(shares)
-    if agreements and agreements[-1]["kind"] == "fixed":
-        last = agreements[-1]
-        missing = [name for name in last["members"] if name not in supplies]
+    if parts:
+        missing = [name for name in parts if name not in supplies]
         if missing:
             raise Refused(f"{cups} lacks {', '.join(missing)}", Exit.USAGE, "a line member;CUPS for each member")
-        table = Coefficients(tuple(supplies[name] for name in last["members"]), (tuple(last["coefficients"]),))
+        table = Coefficients(tuple(supplies[name] for name in parts), (tuple(parts.values()),))
         written.insert(0, out / coefficient_name(cau, int(month[:4])))
         written[0].write_text(write_coefficients(table), newline="")
     for path in written:

@@ -31,7 +31,7 @@ from ledger.fabric.gateway import Gateway, Transaction
 from ledger.fabric.messages import Malformed
 from ledger.fabric.once import commit_once
 from ledger.fabric.profile import Profile
-from ledger.rules.record import pack
+from ledger.rules.record import NoRecord, pack, unpack
 from ledger.rules.world import Declined, Reason
 
 # A person waits; a peer that comes back is there within some seconds.
@@ -107,7 +107,7 @@ class FabricContracts:
 
     def _path(self, contract: str, function: str, arguments: bytes, secrets: Mapping[str, bytes]) -> Path:
         parts = [self._network.name, contract, function, arguments.decode()]
-        hidden = {name: sha256(value).hexdigest() for name, value in secrets.items()}
+        hidden = {name: sha256(_unsalted(value)).hexdigest() for name, value in secrets.items()}
         called = sha256(self._gateway.creator + pack([*parts, hidden])).hexdigest()
         return self._kept / f"{called[:32]}.envelope"
 
@@ -155,6 +155,14 @@ def _advice(error: GatewayError, profile: Path) -> list[str]:
     if isinstance(error, BadRequest):
         return [f"channel and addresses in {profile}"]
     return ["aigeco-peer network status, or the log of who did not answer; then the same command again"]
+
+
+def _unsalted(secret: bytes) -> bytes:
+    """What is the same when the same is said again: a record without its salt, other bytes as they are."""
+    try:
+        return pack({name: value for name, value in unpack(secret).items() if name != "salt"})
+    except NoRecord:
+        return secret
 
 
 def _keep(path: Path, envelope: bytes) -> None:

@@ -173,7 +173,7 @@ def test_the_group_is_shown_and_mistakes_are_said(settled: Site) -> None:
     said = settled.settle("show", "sol")
     assert "Shared fixed from 2026-10-01 00:00 on" in said
     assert "ben     0.25" in said
-    assert settled.json("show", "sol")["agreements"][0]["coefficients"] == [750_000, 250_000]
+    assert settled.json("show", "sol")["agreements"][0]["coefficients"] == {"ana": 750_000, "ben": 250_000}
     assert "there is no group luna" in settled.settle("show", "luna", code=4)
     assert "is no date or time" in settled.settle("run", "sol", "--until", "yesterday", code=2)
     assert "is no month" in settled.settle("results", "sol", "--month", "october", code=2)

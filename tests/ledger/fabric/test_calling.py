@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger.calling import salted
 from ledger.fabric.calling import FabricContracts
 from ledger.fabric.commands import FabricProblem
 from ledger.fabric.gateway import Deadlines, Gateway, connect
@@ -75,7 +76,7 @@ def test_a_call_whose_outcome_is_unknown_is_asked_about_and_never_done_twice(wor
     world.fake.hold = True
     contracts = world.open()
     with pytest.raises(FabricProblem, match=r"peer-one at .* \(Org1MSP\)") as unknown:
-        contracts.call("tried", "Count", {})
+        contracts.call("tried", "Count", {}, {"words": salted({"words": "once"})})
     assert "it asks first what became of this call" in unknown.value.__notes__[0]
     contracts.close()
     (kept,) = world.kept.iterdir()
@@ -84,7 +85,8 @@ def test_a_call_whose_outcome_is_unknown_is_asked_about_and_never_done_twice(wor
     world.fake.hold = False
     world.fake.cut()
     again = world.open()
-    assert again.call("tried", "Count", {}) == b'{"count":1,"secrets":0}'
+    said = again.call("tried", "Count", {}, {"words": salted({"words": "once"})})  # with another salt
+    assert said == b'{"count":1,"secrets":1}'
     assert list(world.kept.iterdir()) == []
     assert [code for code, _ in world.fake.codes.values()] == ["VALID"]
     again.close()
