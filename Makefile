@@ -19,7 +19,7 @@ test: setup ## all tests but the long campaigns, under five minutes
 	@scripts/debian.sh mosquitto mbpoll strace
 	@scripts/mosquitto.sh --prepare
 	@# Three at a time: on two cores one always waits for a process, a line or a second to pass.
-	@$(BIN)/python -m pytest -m "not soak" --numprocesses 3 --dist loadfile
+	@$(BIN)/python -m pytest -m "not soak" --numprocesses 4 --dist loadfile
 
 check: setup ## formatter, linter, type checker
 	@$(BIN)/ruff format --check .

@@ -8,7 +8,10 @@ import pytest
 
 from drivers.bus import Bus, MeterConfig
 from drivers.guard import Guard
+from drivers.meter import Meter
+from drivers.modbus import Wire
 from drivers.reading import Block
+from drivers.talk import Talk
 from tests.drivers import virtual
 from tests.drivers.test_bus import KINDS, SLOT, endpoint, two_blocks
 from tests.drivers.wires import GOOD, Asked, Device, Fault
@@ -17,7 +20,7 @@ TIMEOUT_S = 0.02
 MAP = two_blocks(f"timeout_ms = {int(TIMEOUT_S * 1000)}")
 
 
-class Meter:
+class BadMeter:
     """A unit whose registers tell the slot they were asked in and their address, and that does not always answer well.
 
     Attributes:
@@ -61,9 +64,9 @@ class Meter:
 
 def live(kind: str, seed: int, slots: int = 200) -> tuple[int, int]:
     """Good readings of one bad line, and readings with a word of another slot or register."""
-    meter = Meter(seed)
+    meter = BadMeter(seed)
     good = wrong = 0
-    with virtual.line(kind, meter.device) as (time, running):
+    with virtual.line(kind, {1: meter.device}) as (time, running):
         bus = Bus(endpoint(running), [MeterConfig("a", MAP, 1)], monotonic=time.monotonic, sleep=time.sleep)
         for meter.slot in range(slots):
             (reading,) = bus.read("a", SLOT + meter.slot * 1000)
@@ -86,6 +89,18 @@ def test_no_late_answer_becomes_a_value_for_long(kind: str) -> None:
     assert [seed for seed in range(1000, 11_000) if live(kind, seed)[1]] == []
 
 
+@pytest.mark.parametrize("kind", ["rtu", "pty"])
+def test_without_the_probe_late_answers_become_values(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fault planted: this is what the test above finds when the guard is off."""
+
+    def believe(self: Talk, meter: Meter, sharing: object) -> None:
+        meter.guard.doubt = None
+
+    monkeypatch.setattr(Talk, "probe", believe)
+    monkeypatch.setattr(Wire, "drain", lambda self, quiet_s: None)
+    assert any(live(kind, seed)[1] for seed in range(1, 6))
+
+
 def test_who_forgets_unanswered_probes_takes_late_answers_for_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fault planted: this is what the test above finds without that rule."""
     monkeypatch.setattr(Guard, "owed", lambda self, now: set())
@@ -95,10 +110,10 @@ def test_who_forgets_unanswered_probes_takes_late_answers_for_values(monkeypatch
 
 def told(kind: str, faults: list[Fault], pauses_s: list[float]) -> list[set[int] | None]:
     """Slots that the words of each reading are of; None = no reading."""
-    meter = Meter(0)
+    meter = BadMeter(0)
     meter.device.fault = lambda asked, number: faults[number] if number < len(faults) else GOOD
     found: list[set[int] | None] = []
-    with virtual.line(kind, meter.device) as (time, running):
+    with virtual.line(kind, {1: meter.device}) as (time, running):
         bus = Bus(endpoint(running), [MeterConfig("a", MAP, 1)], monotonic=time.monotonic, sleep=time.sleep)
         for meter.slot, pause_s in enumerate(pauses_s):
             (reading,) = bus.read("a", SLOT + meter.slot * 1000)

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from drivers import line as lines
 from drivers import modbus
 from tests.drivers import wires
 from tests.drivers.wires import Device
@@ -35,7 +34,7 @@ class Time:
 
 
 class Cable:
-    """What :class:`drivers.line.Line` is, with the device at once behind it."""
+    """In place of a :class:`drivers.line.Line`: the device is at once behind it."""
 
     def __init__(self, time: Time, device: wires.Line) -> None:
         self._time = time
@@ -75,10 +74,10 @@ class Cable:
 
 
 @contextmanager
-def line(kind: str, device: Device) -> Iterator[tuple[Time, wires.Line]]:
-    """A line of that kind with one unit 1; buses made inside are on it."""
+def line(kind: str, units: dict[int, Device]) -> Iterator[tuple[Time, wires.Line]]:
+    """A line of that kind; buses made inside are on it."""
     time = Time()
-    running = wires.Line({1: device}, kind)
+    running = wires.Line(units, kind)
     running._buffers = {}
     running.path, running.port = "/dev/virtual", 502
     with pytest.MonkeyPatch.context() as patch:
@@ -86,6 +85,3 @@ def line(kind: str, device: Device) -> Iterator[tuple[Time, wires.Line]]:
         patch.setattr(wires, "time", time)
         patch.setattr(modbus, "Line", lambda endpoint: Cable(time, running))
         yield time, running
-
-
-assert lines.Line  # what Cable stands for
