@@ -21,6 +21,7 @@ SCRIPTS = (
     "network",
     "contracts",
     "settle",
+    "community",
 )
 
 

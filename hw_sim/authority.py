@@ -67,6 +67,11 @@ class Authority:
         """The authority's own certificate, PEM."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
+    @property
+    def der(self) -> bytes:
+        """The authority's own certificate, DER."""
+        return self.certificate.public_bytes(serialization.Encoding.DER)
+
     def gateway(
         self, gateway: str, key: ec.EllipticCurvePrivateKey | None = None, days: tuple[int, int] = (-1, 365)
     ) -> Issued:

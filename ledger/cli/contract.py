@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -134,11 +136,73 @@ def commit(name: str, network: Path, organisation: str, **options: object) -> in
     return Exit.OK
 
 
+@command.command("upgrade", short_help="Put a contract's next version in force.")
+@click.argument("name")
+@network_option
+@_definition_options
+@click.option(
+    "--address",
+    "addresses",
+    multiple=True,
+    metavar="MSPID=HOST:PORT",
+    help="Where an organisation serves the new version; on a network for trying a free port is found.",
+)
+def upgrade(name: str, network: Path, addresses: tuple[str, ...], **options: object) -> int:
+    """Put the next definition of the contract NAME in force, for all organisations whose admin is in the profile.
+
+    The old version serves until the new one is committed. On a network for trying, servers of the software as it is now
+    are started beside the old ones, and take their place. On another one serve the new version first (contract serve
+    NAME --address); this waits for it, packages, installs, approves and commits. Without --sequence it is the next
+    one, and --version its number; without --policy and --collections those of our contract.
+    """
+    from ledger.contracts import CONTRACTS
+    from ledger.fabric import commands, lifecycle, serving
+    from ledger.fabric import profile as profiles
+    from ledger.fabric.definitions import run_by
+    from ledger.fabric.network import life
+    from ledger.fabric.network.layout import MARK
+
+    found, profile = commands.find(("peer",)), profiles.load(network)
+    if name not in CONTRACTS:
+        raise Refused(f"{name} is no contract of ours", Exit.USAGE, f"one of {', '.join(CONTRACTS)}")
+    acting = [each.organisation for each in profile.identities if each.name == lifecycle.ADMIN and each.msp]
+    if not acting:
+        raise Refused(f"{profile.path} has no admin with an MSP folder", Exit.CONFIG, "[[identities]] with msp")
+    context = click.get_current_context()
+    if context.get_parameter_source("sequence") is click.core.ParameterSource.DEFAULT:
+        options["sequence"] = lifecycle.committed(found, profile, acting[0]).get(name, (0, ""))[0] + 1
+    if context.get_parameter_source("version") is click.core.ParameterSource.DEFAULT:
+        options["version"] = str(options["sequence"])
+    definition = _definition(name, options)
+    if (profile.folder / MARK).exists() and not addresses:
+        life.upgrade(found, profile.folder, definition, lambda words: print(words, file=sys.stderr, flush=True))
+    else:
+        lifecycle.check_higher(found, profile, acting[0], definition)
+        serving_at = _addresses(addresses)
+        wanted = [each.id for each in profile.organisations if each.id in acting and name in run_by(each.roles)]
+        missing = [each for each in wanted if each not in serving_at]
+        if missing:
+            words = f"where {', '.join(missing)} serve the new version of {name} is not said"
+            raise Refused(words, Exit.USAGE, f"--address {missing[0]}=HOST:PORT")
+        for address in serving_at.values():
+            life.wait_for_address(address)
+        with tempfile.TemporaryDirectory() as folder:
+            moved = serving.moved(profile, name, serving_at)
+            (made,) = serving.deployments(moved, Path(folder), names=[name])
+            packages = {each: path for each, path in made.packages.items() if each in acting}
+            both = lifecycle.merged(made.definition, definition)
+            lifecycle.deploy(found, profile, [lifecycle.Deployment(both, packages)])
+        print(f"write the new addresses into {profile.path}: contracts of each organisation")
+    print(f"{name}, sequence {definition.sequence}, version {definition.version}, is in force")
+    return Exit.OK
+
+
 @command.command("serve", short_help="Serve an organisation's contracts.")
 @click.argument("names", nargs=-1)
 @network_option
 @_organisation
-def serve(names: tuple[str, ...], network: Path, organisation: str) -> int:
+@click.option("--address", metavar="HOST:PORT", help="Serve one contract here; else where the profile says.")
+def serve(names: tuple[str, ...], network: Path, organisation: str, address: str | None) -> int:
     """Serve the contracts NAMES of an organisation, by default all that it runs, until told to stop (SIGTERM)."""
     import signal
     import threading
@@ -146,9 +210,14 @@ def serve(names: tuple[str, ...], network: Path, organisation: str) -> int:
     from ledger.contracts import CONTRACTS
     from ledger.fabric import profile as profiles
     from ledger.fabric.definitions import run_by
+    from ledger.fabric.serving import moved
     from ledger.fabric.serving import serve as serve_all
 
     profile = profiles.load(network)
+    if address:
+        if len(names) != 1:
+            raise Refused("--address is of one contract", Exit.USAGE, "contract serve NAME --address HOST:PORT")
+        profile = moved(profile, names[0], {organisation: address})
     known = profile.organisation(organisation)
     for name in names:
         if name not in CONTRACTS:
@@ -187,6 +256,18 @@ def list_(network: Path, organisation: str, as_json: bool) -> int:
             [dict(zip(("label", "digest"), each.rsplit(":", 1), strict=True)) for each in packages],
         )
     return Exit.OK
+
+
+def _addresses(given: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for each in given:
+        organisation, equals, address = each.partition("=")
+        if not equals or ":" not in address:
+            raise Refused(
+                f"--address {each}: an organisation and an address are needed", Exit.USAGE, "Org1MSP=host:7052"
+            )
+        found[organisation] = address
+    return found
 
 
 def _definition(name: str, options: dict[str, object]) -> Definition:

@@ -37,6 +37,26 @@ def up(network: Path, small: bool, channel: str, bare: bool) -> int:
     return Exit.OK
 
 
+@command.command("compose", short_help="Write a compose file.")
+@network_option
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File; else standard output.")
+@click.option("--image", default="aigeco-edge", show_default=True, help="Has aigeco-peer; for the profile contracts.")
+def compose(network: Path, out: Path | None, image: str) -> int:
+    """Write the network as a compose file, with Fabric's official images in the place of the processes.
+
+    First let `network up` make the network and put the contracts on it, then take it down: the containers go on with
+    the same folder, ports, identities and ledger.
+    """
+    from ledger.fabric.network import life
+
+    text = life.compose(network, image)
+    if out is None:
+        print(text, end="")
+    else:
+        out.write_text(text)
+    return Exit.OK
+
+
 @command.command("down", short_help="Stop it.")
 @network_option
 @click.option("--purge", is_flag=True, help="Remove its state as well: ledger, identities, profile.")

@@ -15,13 +15,13 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ledger.config import ConfigError, Problem
-from ledger.fabric.commands import CommandFailed, Commands, FabricProblem, wait
+from ledger.fabric.commands import CommandFailed, Commands, FabricProblem, WrongArgument, wait
 from ledger.fabric.network.settings import client_environment
 from ledger.fabric.package import package_id
 from ledger.fabric.profile import Orderer, Organisation, Profile
@@ -202,6 +202,27 @@ def committed(commands: Commands, profile: Profile, organisation: str) -> dict[s
     )
     found = _json(said).get("chaincode_definitions", [])
     return {each["name"]: (int(each["sequence"]), each["version"]) for each in found}
+
+
+def merged(ours: Definition, wanted: Definition) -> Definition:
+    """What is wanted, and where it does not say, what ours says."""
+    return replace(wanted, policy=wanted.policy or ours.policy, collections=wanted.collections or ours.collections)
+
+
+def check_higher(commands: Commands, profile: Profile, organisation: str, definition: Definition) -> None:
+    """A definition that takes the place of the one in force has the next sequence.
+
+    Raises:
+        WrongArgument: there is none in force, or this is not the next one.
+    """
+    in_force = committed(commands, profile, organisation).get(definition.name)
+    if in_force is None:
+        known = "aigeco-peer contract approve and commit, for the first definition"
+        raise WrongArgument(f"{definition.name} is not on channel {profile.channel}", known)
+    sequence, version = in_force
+    if definition.sequence != sequence + 1:
+        words = f"{definition.name}: sequence {sequence}, version {version}, is in force"
+        raise WrongArgument(f"{words}: {definition.sequence} is not the next one", f"--sequence {sequence + 1}")
 
 
 def _definition(profile: Profile, definition: Definition, identifier: str = "") -> list[str]:

@@ -9,8 +9,9 @@ Rules
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from ledger.config import ConfigError, Problem
@@ -57,8 +58,22 @@ def serve(
         stop.wait()
 
 
-def deployments(profile: Profile, folder: Path, readings_blocks: int = 0) -> list[Deployment]:
+def moved(profile: Profile, name: str, addresses: Mapping[str, str]) -> Profile:
+    """The profile with a contract served at other addresses, by MSP id."""
+    organisations = tuple(
+        replace(each, contracts={**each.contracts, name: addresses[each.id]}) if each.id in addresses else each
+        for each in profile.organisations
+    )
+    return replace(profile, organisations=organisations)
+
+
+def deployments(
+    profile: Profile, folder: Path, readings_blocks: int = 0, names: Collection[str] = tuple(CONTRACTS)
+) -> list[Deployment]:
     """Our contracts for :func:`ledger.fabric.lifecycle.deploy`; what it reads is written to ``folder``.
+
+    Args:
+        names: these only.
 
     Raises:
         ConfigError: the profile does not say where a contract is served.
@@ -66,6 +81,8 @@ def deployments(profile: Profile, folder: Path, readings_blocks: int = 0) -> lis
     folder.mkdir(exist_ok=True)
     found = []
     for name, contract in CONTRACTS.items():
+        if name not in names:
+            continue
         packages = {}
         for organisation in profile.organisations:
             if name in run_by(organisation.roles):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
+from ledger.contracts import CONTRACTS
 from ledger.fabric import lifecycle
 from ledger.fabric.commands import Commands, FabricProblem
 from ledger.fabric.connection import open_gateway
@@ -34,28 +35,45 @@ def service(layout: Layout, party: Party) -> Service:
 
 
 def services(layout: Layout) -> list[Service]:
-    """All of them."""
-    return [service(layout, party) for party in PARTIES]
+    """All of them, those of an upgrade that was broken off among them."""
+    between = sorted(path.parent for path in layout.node("").glob("contracts-*-*/pid"))
+    return [*(service(layout, party) for party in PARTIES), *(Service(folder.name, folder) for folder in between)]
 
 
 def start(layout: Layout) -> list[Party]:
     """Start the servers that do not run; whose they are."""
     idle = [party for party in PARTIES if service(layout, party).pid() is None]
     for party in idle:
-        found = service(layout, party)
-        found.folder.mkdir(parents=True, exist_ok=True)
-        arguments = ("contract", "serve", "--network", str(layout.folder), "--organisation", party.id)
-        found.start([sys.executable, "-P", "-m", "ledger.cli.main", *arguments], os.environ)
+        _start(layout, party, service(layout, party))
     return idle
 
 
+def start_beside(layout: Layout, party: Party, name: str, address: str) -> Service:
+    """Start another server of one contract, at another address, beside the one that runs."""
+    found = Service(f"{contracts_name(party)}-{name}", layout.node(f"{contracts_name(party)}-{name}"))
+    _start(layout, party, found, name, "--address", address)
+    return found
+
+
+def _start(layout: Layout, party: Party, found: Service, *more: str) -> None:
+    found.folder.mkdir(parents=True, exist_ok=True)
+    found.start([sys.executable, "-P", "-m", "ledger.cli.main", *arguments(layout, party), *more], os.environ)
+
+
+def arguments(layout: Layout, party: Party) -> list[str]:
+    """Of ``aigeco-peer``, to serve an organisation's contracts."""
+    return ["contract", "serve", "--network", str(layout.folder), "--organisation", party.id]
+
+
 def deploy(commands: Commands, layout: Layout, profile: Profile) -> None:
-    """Put the contracts on the channel, and found the registry.
+    """Put the contracts on the channel that are not there yet, and found the registry.
 
     Raises:
         FabricProblem: a step was refused, or the peers do not endorse.
     """
-    lifecycle.deploy(commands, profile, deployments(profile, layout.folder / PACKAGES))
+    there = lifecycle.committed(commands, profile, profile.organisations[0].id)
+    missing = [name for name in CONTRACTS if name not in there]
+    lifecycle.deploy(commands, profile, deployments(profile, layout.folder / PACKAGES, names=missing))
     found(profile)
 
 

@@ -20,13 +20,16 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ledger.fabric import lifecycle, serving
 from ledger.fabric import profile as profiles
 from ledger.fabric.commands import CommandFailed, Commands, FabricProblem, WrongArgument, wait
+from ledger.fabric.lifecycle import Definition
+from ledger.fabric.network import compose as composing
 from ledger.fabric.network import contracts, make, settings
-from ledger.fabric.network.layout import MARK, PACKAGES, PARTIES, Layout
+from ledger.fabric.network.layout import HOST, MARK, PACKAGES, PARTIES, Layout
 from ledger.fabric.network.processes import Service, stop
 from ledger.fabric.profile import Identity, Orderer, Peer, Profile
 
@@ -114,7 +117,7 @@ def purge(folder: Path) -> list[Path]:
         running = [service.name for service in services(layout, profile) if service.pid() is not None]
         if running:
             raise FabricProblem(f"{', '.join(running)} still run", "aigeco-peer network down")
-        for name in ("nodes", "organisations", "builder", PACKAGES):
+        for name in ("nodes", "organisations", "builder", PACKAGES, "calls"):
             shutil.rmtree(layout.folder / name, ignore_errors=True)
         for name in ("genesis.block", "configtx.yaml", layout.profile.name, MARK, ".lock"):
             (layout.folder / name).unlink(missing_ok=True)
@@ -157,6 +160,17 @@ def logs_of(folder: Path, name: str | None) -> list[Service]:
     return [known[name]]
 
 
+def compose(folder: Path, image: str) -> str:
+    """The network as a compose file, for Fabric's own images and ``image`` for the servers of contracts.
+
+    Raises:
+        WrongArgument: the folder holds no network of ours.
+    """
+    layout, profile = _opened(folder)
+    owner = layout.folder.stat()
+    return composing.text(layout, profile, f"{owner.st_uid}:{owner.st_gid}", image)
+
+
 def issue(folder: Path, organisation: str, name: str, attributes: Mapping[str, str]) -> Identity:
     """Make another client of an organisation; it is in the profile from then on.
 
@@ -167,6 +181,53 @@ def issue(folder: Path, organisation: str, name: str, attributes: Mapping[str, s
     layout, _ = _opened(folder)
     with _alone(layout):
         return make.issue(profiles.load(layout.folder), organisation, name, attributes)
+
+
+def upgrade(commands: Commands, folder: Path, definition: Definition, tell: Callable[[str], None]) -> None:
+    """Put the next definition of one of our contracts on the channel, served by the software as it is now.
+
+    The new servers run beside the old ones until the definition is committed; then each organisation's server is
+    started anew, one after the other, so that the others endorse meanwhile.
+
+    Raises:
+        WrongArgument: it is not the next one.
+        FabricProblem: it could not be committed; the old servers run on.
+    """
+    layout, profile = _opened(folder)
+    with _alone(layout):
+        parties = [party for party in PARTIES if definition.name in party.contracts]
+        lifecycle.check_higher(commands, profile, parties[0].id, definition)
+        addresses = {
+            party.id: f"{HOST}:{port}" for party, port in zip(parties, make.free_ports(len(parties)), strict=True)
+        }
+        moved = serving.moved(profile, definition.name, addresses)
+        tell(f"starting {definition.name} of today beside the one that serves")
+        beside = []
+        try:
+            until = time.monotonic() + _PATIENCE_S
+            for party in parties:
+                beside.append(contracts.start_beside(layout, party, definition.name, addresses[party.id]))
+            for party, found in zip(parties, beside, strict=True):
+                _wait_until(found, [addresses[party.id]], until)
+            tell(f"putting sequence {definition.sequence} on the channel")
+            (made,) = serving.deployments(moved, layout.folder / PACKAGES, names=[definition.name])
+            lifecycle.deploy(
+                commands, profile, [replace(made, definition=lifecycle.merged(made.definition, definition))]
+            )
+        except BaseException:
+            stop(beside)
+            raise
+        aside = layout.profile.with_suffix(".new")
+        aside.write_text(profiles.dump(moved))
+        aside.rename(layout.profile)
+        for party, found in zip(parties, beside, strict=True):
+            tell(f"starting {contracts.service(layout, party).name} anew")
+            stop([found, contracts.service(layout, party)])
+            shutil.rmtree(found.folder)
+            contracts.start(layout)
+            served = moved.organisation(party.id).contracts
+            until = time.monotonic() + _PATIENCE_S
+            _wait_until(contracts.service(layout, party), [served[name] for name in party.contracts], until)
 
 
 def services(layout: Layout, profile: Profile) -> list[Service]:
@@ -208,12 +269,9 @@ def _start(commands: Commands, layout: Layout, profile: Profile, tell: Callable[
         tell(f"starting {', '.join(node.name for node in idle)}")
     try:
         for node in idle:
-            if isinstance(node, Orderer):
-                command, environment = ["orderer"], settings.orderer_environment(layout, node, profile.consensus)
-            else:
-                command, environment = ["peer", "node", "start"], settings.peer_environment(layout, node)
-            program = str(commands.folder / command[0])
-            service(layout, node).start([program, *command[1:]], commands.environment(environment))
+            name, *arguments = settings.command(node)
+            environment = commands.environment(settings.environment(layout, node, profile.consensus))
+            service(layout, node).start([str(commands.folder / name), *arguments], environment)
         until = time.monotonic() + _PATIENCE_S
         for node in _nodes(profile):
             _wait_for(layout, node, until)

@@ -29,6 +29,18 @@ GOSSIP = {
 }
 
 
+def command(node: Peer | Orderer) -> list[str]:
+    """What runs a node: one of Fabric's commands, and its arguments."""
+    return ["orderer"] if isinstance(node, Orderer) else ["peer", "node", "start"]
+
+
+def environment(layout: Layout, node: Peer | Orderer, consensus: str) -> dict[str, str]:
+    """Settings of a node."""
+    if isinstance(node, Orderer):
+        return orderer_environment(layout, node, consensus)
+    return peer_environment(layout, node)
+
+
 def peer_environment(layout: Layout, peer: Peer) -> dict[str, str]:
     """Settings of a peer."""
     node = layout.node(peer.name)

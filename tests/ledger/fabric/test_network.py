@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from ledger.cli.main import cli
 from ledger.fabric import profile as profiles
+from ledger.fabric.calling import FabricContracts
 from ledger.fabric.commands import Commands
 from ledger.fabric.connection import open_gateway
 from ledger.fabric.identities import Authority, Issued, Subject
@@ -248,3 +250,50 @@ def test_a_small_network_goes_down_and_comes_up_again_with_its_ledger(
         assert [each.name for each in folder.iterdir()] == ["mine.txt"]
         (folder / "mine.txt").unlink()
         folder.rmdir()
+
+
+def test_a_contract_is_upgraded_while_it_serves_and_what_was_written_stays(
+    fabric_commands: Commands, tmp_path: Path
+) -> None:
+    """The next definition: calls go on meanwhile, the old data is there, a stopped network comes up again."""
+    folder = tmp_path / "network"
+    meter = {"model": "em340", "place": "p1", "role": "consumption", "owner": "ana"}
+    registrar = ("--as", f"{ORGANISATION}/registrar")
+
+    def call(verb: str, function: str, **given: object) -> Any:
+        done = aigeco_peer(folder, verb, "registry", function, "--arguments", json.dumps(given), *registrar)
+        assert done.code == 0, done.stderr
+        return json.loads(done.stdout)
+
+    with running(fabric_commands, folder, bare=False) as profile:
+        call("call", "RegisterMeter", meter="m1", serial="S1", **meter)
+        for sequence in ("1", "3"):
+            refused = aigeco_peer(folder, "contract", "upgrade", "registry", "--sequence", sequence)
+            assert (refused.code, "--sequence 2" in refused.stderr) == (2, True)
+        over = threading.Event()
+        answered: list[Any] = []
+        gateway = open_gateway(profile, ORGANISATION, "registrar")
+        contracts = FabricContracts(gateway, profile, ORGANISATION, tmp_path / "calls", PATIENCE_S)
+
+        def ask() -> None:
+            while not over.is_set():
+                given = {"meter": "m1", "serial": "S1", **meter}
+                answered.append(json.loads(contracts.call("registry", "RegisterMeter", given))["serial"])
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            done = aigeco_peer(folder, "contract", "upgrade", "registry", "--version", "two")
+        finally:
+            over.set()
+            asking.join(PATIENCE_S)
+            contracts.close()
+        assert done.code == 0, done.stderr
+        assert "registry, sequence 2, version two, is in force" in done.stdout
+        assert set(answered) == {"S1"}
+        assert call("query", "Meter", meter="m1")["serial"] == "S1"
+        assert call("call", "RetireMeter", meter="m1")["state"] == "retired"
+        assert aigeco_peer(folder, "network", "down").code == 0
+        assert aigeco_peer(folder, "network", "up", "--small").code == 0
+        assert call("query", "Meter", meter="m1")["state"] == "retired"
+        assert call("call", "RegisterMeter", meter="m2", serial="S2", **meter)["serial"] == "S2"
