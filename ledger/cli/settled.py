@@ -47,14 +47,17 @@ def state(group: str, month: str | None, as_json: bool, place: Place) -> int:
     with opened(place, group) as community:
         from_ms, until_ms = month_ms(community, month) if month else _always(community)
         runs = list(community.runs(from_ms, until_ms))
-        found = list(community.doubts(from_ms, until_ms))
+        found = _doubts(community, from_ms, until_ms)
     if as_json:
-        print(json.dumps({"group": group, "stretches": runs, "doubts": [_doubt(each) for each in found]}, indent=2))
+        told = None if found is None else [_doubt(each) for each in found]
+        print(json.dumps({"group": group, "stretches": runs, "doubts": told}, indent=2))
         return Exit.OK
     from ledger.cli.table import table
 
     table(f"Periods of {group}", ("month", "days", "settled", "provisional", "open"), _months(community, runs))
-    if found:
+    if found is None:
+        print("\nreasons are for those who may read the results")
+    elif found:
         print()
         rows = [_shown(community, each) for each in found]
         table("Provisional and open", ("from", "until", "reason", "whose"), rows)
@@ -205,6 +208,18 @@ def files(group: str, month: str, cups: Path, cau: str, out: Path, place: Place)
 
 
 _STATES = ("settled", "provisional", "open")
+
+
+def _doubts(community: Community, from_ms: int, until_ms: int) -> list[Doubt] | None:
+    """What is not settled for good, and why; None: not for whoever asks."""
+    from ledger.rules.world import Declined, Reason
+
+    try:
+        return list(community.doubts(from_ms, until_ms))
+    except Declined as declined:
+        if declined.reason is not Reason.FORBIDDEN:
+            raise
+        return None
 
 
 def _always(community: Community) -> tuple[int, int]:
