@@ -117,6 +117,21 @@ class EmbeddedContracts:
             raise problem
         return answer
 
+    def tidy(self) -> bool:
+        """After purges: what was purged is not in unused places of the file either; False: later, by who has it open.
+
+        Raises:
+            LedgerProblem: the file cannot be used.
+        """
+        with WriteLock(self._path) as lock:
+            if not lock.take():
+                return False
+            file = LedgerFile(self._path, self.organisation)
+            try:
+                return file.tidy()
+            finally:
+                file.close()
+
     def close(self) -> None:
         """Nothing stays open between calls."""
 

@@ -129,6 +129,7 @@ class LedgerFile:
             if not read_only:
                 self._sql.execute("PRAGMA journal_mode = WAL")
                 self._sql.execute("PRAGMA synchronous = FULL")
+                self._sql.execute("PRAGMA secure_delete = ON")
             if version != schema.VERSION:
                 if read_only:
                     raise _older(path, version)
@@ -236,6 +237,21 @@ class LedgerFile:
             self._roll_back()
             raise
         return outcomes
+
+    def tidy(self) -> bool:
+        """Leave nothing of what was purged in unused places of the file; False: not now, because of who reads it.
+
+        Raises:
+            LedgerProblem: it could not be written.
+        """
+        try:
+            self.world.tidy()
+        except sqlite3.Error as error:
+            problem = _problem(self.path, error)
+            if problem.waiting_helps:
+                return False
+            raise problem from error
+        return True
 
     def last(self) -> tuple[int, bytes]:
         """Number and transaction id of the last block."""

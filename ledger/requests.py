@@ -8,6 +8,7 @@ Rules
   what is secret in a call is in them.
 - The requests that lie there are taken in together, in one transaction, the oldest first. Each is done once: the ledger
   knows its name, so one that a crash has left behind after it was done is not done again.
+- After purges, once no request lies there, the file is made tidy: it stops for as long as that takes.
 - One that cannot be read is renamed, kept and reported, and the next one is taken. An answer that nobody fetches goes
   after an hour.
 """
@@ -106,6 +107,7 @@ def take_in(file: LedgerFile, say: Callable[[str], None]) -> None:
     place = folder(file.path)
     found = {path: request for path in sorted(place.glob(f"*{_SUFFIX}")) if (request := _read(path, say))}
     if not found:
+        file.tidy()  # an erasure is many calls: after the last of them
         return
     try:
         answers = file.transact(lambda: [_do(file, path.name, request) for path, request in found.items()])

@@ -41,6 +41,9 @@ CREATE INDEX moments ON calls (time_ms);
 PUBLIC = ""
 """The name of the public state among the collections."""
 
+UNTIDY, TIDY = 0, 1
+"""``user_version`` of a file: what was purged may still lie in unused places of it, or not."""
+
 _BEFORE_THE_FIRST = bytes(32)
 
 
@@ -60,12 +63,14 @@ class Done:
         number: of the call, from 1; 0 = it has written nothing, and is not kept.
         answer: the function's.
         event: what it told, name and payload.
+        purged: it has taken something away for good.
     """
 
     number: int
     transaction: bytes
     answer: bytes
     event: tuple[str, bytes] | None
+    purged: bool = False
 
 
 @dataclass(slots=True)
@@ -80,6 +85,7 @@ class _Pending:
     writes: dict[tuple[str, str], bytes | None] = field(default_factory=dict)
     ranged: bool = False
     event: tuple[str, bytes] | None = None
+    purged: bool = False
 
 
 class FileWorld:
@@ -126,7 +132,24 @@ class FileWorld:
         row = (number + 1, transaction, sha256(before + transaction + called + writes).digest(), time_ms)
         what = (_packed(caller), contract, function, sha256(arguments).digest(), writes, request)
         self._sql.execute("INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, *what))
-        return Done(number + 1, transaction, answer, pending.event)
+        if pending.purged:
+            self._sql.execute(f"PRAGMA user_version = {UNTIDY}")
+        return Done(number + 1, transaction, answer, pending.event, pending.purged)
+
+    def tidy(self) -> None:
+        """What was purged is not in unused pages and not in the write-ahead log either. Outside of transactions.
+
+        Takes as long as writing the file anew, and does nothing where nothing was purged.
+
+        Raises:
+            sqlite3.Error: somebody reads, or the disk is full; another time.
+        """
+        if self._sql.execute("PRAGMA user_version").fetchone() == (UNTIDY,):
+            self._sql.execute("VACUUM")
+            self._sql.execute(f"PRAGMA user_version = {TIDY}")
+            busy, _, _ = self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                self._sql.execute(f"PRAGMA user_version = {UNTIDY}")
 
     def evaluate(
         self,
@@ -282,6 +305,7 @@ class _Store:
 
     def purge(self, key: str) -> None:
         self.delete(key)
+        self._pending.purged = True
 
     def digest(self, key: str) -> bytes | None:
         value = self.get(key)

@@ -120,6 +120,7 @@ class Scene:
         except Declined as declined:
             if declined.reason is not Reason.EXISTS:  # a network is founded when it comes up
                 raise
+            self._complete()
         for root in self.world.trust.gateways:
             self.do("registry", "SetAuthority", REGISTRAR, certificate=der(root).hex())
         self.do("registry", "RegisterGateway", REGISTRAR, gateway="alpha", owner=COMMUNITY)
@@ -128,6 +129,12 @@ class Scene:
             self.do("registry", "RegisterMeter", REGISTRAR, meter=f"m-{name}", owner=name, **facts)
             place = {"gateway": "alpha", "sub": f"{name}-home", "from_ms": FIRST - QUARTER}
             self.do("registry", "AssignMeter", REGISTRAR, meter=f"m-{name}", **place)
+
+    def _complete(self) -> None:
+        """The organisations that a ledger was not founded with."""
+        known = {record["organisation"] for record in self.ask("registry", "List", kind="organisation")}
+        for name in FOUNDING.keys() - known:
+            self.do("registry", "SetOrganisation", REGISTRAR, organisation=name, roles=FOUNDING[name])
 
     def _measure(self) -> None:
         for number, (coefficients, roof) in enumerate(GROUPS.values()):
