@@ -73,7 +73,15 @@ PARTIES = (
         _client("operator", "registrar", "installer", "ingestion", "settler", "eraser", "member"),
     ),
     Party("distributor", ("distributor", METERING), _client("operator", "registrar", "ingestion", "settler", "member")),
-    Party("auditor", ("auditor", METERING), _client("operator", "ingestion", "auditor", "issuer")),
+    Party(
+        "auditor",
+        ("auditor", METERING),
+        # Who certifies reads registers: it has both roles in one certificate.
+        (
+            *_client("operator", "ingestion", "auditor"),
+            Subject("issuer", "client", {"aigeco.role": "issuer auditor"}),
+        ),
+    ),
     Party("aggregator", ("aggregator",), _client("operator", "aggregator", "member")),
 )
 

@@ -75,3 +75,8 @@ def test_a_day_is_settled_late_data_settle_it_again_and_each_sees_their_part(
         assert "forbidden" in do("AggregatorMSP/aggregator", *mine, "ana", code=4)
         assert "2026-10" in do("AggregatorMSP/aggregator", "settle", "state", "sol")
         assert "not shown" in do("AggregatorMSP/aggregator", "settle", "show", "sol")
+
+        device = ("--at", "roof/pv", "--owner", f"{COMMUNITY}/ana", "--from", "2026-10-01")
+        do("AuditorMSP/issuer", "settle", "origin", "register", "pv", *device)
+        assert "are certified" in do("AuditorMSP/issuer", "settle", "origin", "issue", "pv", "--until", "2026-10-02")
+        assert "retired" in do("ana", "settle", "origin", "retire", "pv", "1", "1", "--for", "the bakery")
