@@ -370,9 +370,9 @@ class EmbeddedLedger:
 
     def _new_fork(self, done: Done) -> Fork | None:
         """The fork that a call has written down; one that was known before is no news."""
-        if done.event is None or done.event[0] != "fork":
+        if done.event is None:
             return None
-        sides = unpack(done.event[1])
+        (sides,) = unpack(done.event[1])["forks"]
         return self.file.fork(sides["stream"], sides["seq"], sides["other"]).fork
 
     def _sign(self, submission: Submission, commit: Commit) -> bytes:

@@ -86,6 +86,12 @@ MEMBER = "aigeco.member"
 ERASER = "eraser"
 """Role of who may purge, in the gateway's home organisation or a manager's."""
 
+EVENT = "batches"
+"""What a transaction tells that commits batches or writes down forks."""
+
+MAX_TOGETHER = 256
+"""Batches in one transaction: small ones of many gateways."""
+
 _SID_BYTES = 32
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
@@ -149,17 +155,35 @@ def stream_of(record: Record) -> Stream:
 
 
 def _submit(every: bool, state: State, call: Call) -> bytes:
-    """Commit the batch in the secret's ``batch``, published by ``gateway``.
+    """Commit the batch in the secret's ``batch``, published by ``gateway``; or several, see :func:`_submit_several`.
 
     Answers: ``outcome`` (``committed``, ``exists``, ``refused``), with ``batch``, the public record, or ``reason``,
     ``words``, ``seq`` and ``sid`` as a refusal on MQTT has them.
     """
     _may_submit(state, call)
-    try:
-        batch, claims = batches.parse(call.hidden_bytes("batch"))
-    except Malformed as error:
-        raise Declined(Reason.MALFORMED, str(error)) from error
-    return _commit(every, state, call, batch, claims)
+    if "gateways" in call.record():
+        return _submit_several(every, state, call)
+    batch, claims = _parse(call, "batch")
+    return _submit_one(every, state, call, batch, claims)
+
+
+def _submit_several(every: bool, state: State, call: Call) -> bytes:
+    """Commit the batches ``batch-0``, ``batch-1`` ... of the secret, published by ``gateways`` in this order.
+
+    Each is judged and answered on its own, as a list. Gateways are different ones: what is read is as of before this
+    call, and two batches of a gateway may write to the same place.
+    """
+    given = call.record()
+    only(given, "gateways")
+    gateways = given["gateways"]
+    if not isinstance(gateways, list) or not 0 < len(gateways) <= MAX_TOGETHER:
+        raise Declined(Reason.MALFORMED, f"gateways: a list of 1 to {MAX_TOGETHER} is needed")
+    names = [named({"gateway": gateway}, "gateway") for gateway in gateways]
+    if len(frozenset(names)) != len(names):
+        raise Declined(Reason.MALFORMED, "gateways: one is there twice")
+    taken = [_commit(every, state, call, name, *_parse(call, f"batch-{place}")) for place, name in enumerate(names)]
+    _tell(state, taken)
+    return pack([each.answer for each in taken])
 
 
 def parsed(batch: Batch, claims: Sequence[Claims]) -> Function:
@@ -167,29 +191,75 @@ def parsed(batch: Batch, claims: Sequence[Claims]) -> Function:
 
     def submit(state: State, call: Call) -> bytes:
         _may_submit(state, call)
-        return _commit(True, state, call, batch, claims)
+        return _submit_one(True, state, call, batch, claims)
 
     return submit
+
+
+def _parse(call: Call, name: str) -> tuple[Batch, tuple[Claims, ...]]:
+    try:
+        return batches.parse(call.hidden_bytes(name))
+    except Malformed as error:
+        raise Declined(Reason.MALFORMED, str(error)) from error
 
 
 def _may_submit(state: State, call: Call) -> None:
     call.caller.need(INGESTION)
     _metering(state, call)
-    only(call.record(), "gateway")
 
 
-def _commit(every: bool, state: State, call: Call, batch: Batch, claims: Sequence[Claims]) -> bytes:
+def _submit_one(every: bool, state: State, call: Call, batch: Batch, claims: Sequence[Claims]) -> bytes:
     given = call.record()
+    only(given, "gateway")
+    taken = _commit(every, state, call, named(given, "gateway"), batch, claims)
+    _tell(state, [taken])
+    return pack(taken.answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A batch that was judged, and what it has changed.
+
+    Attributes:
+        committed, fork: for the event of the transaction; None: nothing of it is new.
+    """
+
+    answer: Record
+    committed: Record | None = None
+    fork: Record | None = None
+
+
+def _commit(every: bool, state: State, call: Call, gateway: str, batch: Batch, claims: Sequence[Claims]) -> _Taken:
     terms = Terms(_trust(state, batch, claims), call.time_ms, every)
-    said = judge(_Committed(state), terms, named(given, "gateway"), batch, claims)
+    said = judge(_Committed(state), terms, gateway, batch, claims)
     if isinstance(said, Exists):
-        return pack({"outcome": "exists", "batch": _get(state, "batch", batch.stream.hex(), ordered(batch.first))})
+        record = _get(state, "batch", batch.stream.hex(), ordered(batch.first))
+        return _Taken({"outcome": "exists", "batch": record})
     if isinstance(said, Refused):
-        if said.fork is not None:
-            write_fork(state, call, said.fork, batch.root)
+        fork = None if said.fork is None else write_fork(state, call, said.fork, batch.root)
         place = {"seq": said.seq, "sid": said.sid.hex() if said.sid else None}
-        return pack({"outcome": "refused", "reason": int(said.reason), "words": said.words, **place})
-    return pack({"outcome": "committed", "batch": write(state, call, batch, claims, said)})
+        answer = {"outcome": "refused", "reason": int(said.reason), "words": said.words, **place}
+        return _Taken(answer, fork=fork)
+    record = write(state, call, batch, claims, said)
+    return _Taken({"outcome": "committed", "batch": record}, _news(batch, said))
+
+
+def _tell(state: State, taken: Sequence[_Taken]) -> None:
+    """One event for all that a transaction has changed: whoever follows the blocks knows where every stream stands."""
+    committed = [each.committed for each in taken if each.committed is not None]
+    forks = [each.fork for each in taken if each.fork is not None]
+    if committed or forks:
+        state.tell(EVENT, pack({"committed": committed, "forks": forks}))
+
+
+def _news(batch: Batch, accepted: Accepted) -> Record:
+    """A committed batch in the event; ``keys``: from which seq on a key is the stream's, where it begins here."""
+    line = accepted.stream
+    keys: list[list[object]] = [] if batch.first else [[0, accepted.key.hex()]]
+    if line.key != accepted.key:
+        keys.append([line.seq + 1, line.key.hex()])
+    run = {"stream": line.stream.hex(), "first": batch.first, "count": batch.count, "root": batch.root.hex()}
+    return {**run, "head": batch.head.hex(), "gateway": line.gateway, "keys": keys}
 
 
 def write(state: State, call: Call, batch: Batch, claims: Sequence[Claims], accepted: Accepted) -> Record:
@@ -236,7 +306,6 @@ def write(state: State, call: Call, batch: Batch, claims: Sequence[Claims], acce
     hours = _hours_of(gateway, claims)
     for (name, hour), (place, held) in zip(hours.items(), _held_hours(readings, list(hours)), strict=True):
         readings.put(place or name, pack(_merged(held, hour)))
-    state.tell("committed", pack({"stream": stream, "first": batch.first, "root": batch.root.hex()}))
     return record
 
 
@@ -276,17 +345,17 @@ def _place(item: list[Any]) -> list[Any]:
     return item[:3]
 
 
-def write_fork(state: State, call: Call, fork: Fork, root: bytes) -> None:
-    """Write down a fork that the batch of this root has brought."""
+def write_fork(state: State, call: Call, fork: Fork, root: bytes) -> Record | None:
+    """Write down a fork that the batch of this root has brought; what is new of it, if anything."""
     stream, place = fork.stream.hex(), key("fork", fork.stream.hex(), ordered(fork.seq), fork.other.hex())
     known = sum(1 for _ in state.scan(*under("fork", stream)))
     if state.get(place) is not None or known >= _MAX_FORKS:
-        return
+        return None
     sides = {"stream": stream, "seq": fork.seq, "committed": fork.committed.hex(), "other": fork.other.hex()}
     seen = {"root": root.hex(), "time_ms": call.time_ms, "submitter": call.caller.organisation}
     state.put(place, pack({**sides, **seen}))
     state.private(EVIDENCE).put(place, fork.statement)
-    state.tell("fork", pack(sides))
+    return sides
 
 
 def _purge(state: State, call: Call) -> bytes:
@@ -406,6 +475,24 @@ def _streams(state: State, call: Call) -> bytes:
     only(given, "gateway")
     start, end = under("of", named(given, "gateway"))
     return pack([name.rsplit("/", 1)[1] for name, _ in state.scan(start, end)])
+
+
+def _terms(state: State, call: Call) -> bytes:
+    """What the batches of ``gateway`` are judged by: its entry as the rules see it, its owner, the roots of gateways.
+
+    For organisations' own peers, which check a batch before they hand it over or sign for it.
+    """
+    given = call.record()
+    only(given, "gateway")
+    name = named(given, "gateway")
+    found = _Committed(state).gateway(name)
+    entry: Record | None = None
+    if found is not None:
+        pins = {"root": found.root.hex() if found.root else None}
+        pins |= {"certificate": found.certificate.hex() if found.certificate else None}
+        owner = unpack(state.ask(registry.NAME, "Gateway", pack({"gateway": name})))["owner"]
+        entry = {"gateway": name, "owner": owner, "revoked": found.revoked, **pins}
+    return pack({"gateway": entry, "authorities": _authorities(state)})
 
 
 def _batches(state: State, call: Call) -> bytes:
@@ -612,9 +699,13 @@ def _trust(state: State, batch: Batch, claims: Sequence[Claims]) -> Trust:
     """The roots of gateways; looked up for the two kinds of batches that carry certificates."""
     if batch.first and claims[-1].kind != Kind.REKEY:
         return Trust()
+    return Trust(gateways=tuple(_certificate(bytes.fromhex(root)) for root in _authorities(state)))
+
+
+def _authorities(state: State) -> list[str]:
+    """Roots of gateways' certificates, DER, hex."""
     listed = parse(state.ask(registry.NAME, "List", pack({"kind": "authority"})))
-    roots = [entry["certificate"] for entry in listed if entry["state"] == registry.ACTIVE]
-    return Trust(gateways=tuple(_certificate(bytes.fromhex(root)) for root in roots))
+    return [entry["certificate"] for entry in listed if entry["state"] == registry.ACTIVE]
 
 
 @lru_cache(maxsize=64)
@@ -679,6 +770,7 @@ def contract(every: bool) -> Contract:
             "Purge": _purge,
             "Stream": _stream,
             "Streams": _streams,
+            "Terms": _terms,
             "Batches": _batches,
             "Receipt": _receipt,
             "Forks": _forks,

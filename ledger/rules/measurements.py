@@ -231,7 +231,7 @@ def _continue(
     if fork is not None:
         # The other line may have left this one before a rekey, and so be signed with a key of an earlier time.
         for key in dict.fromkeys((stream.key, *committed.keys(batch.stream))):
-            if _bad_signature(key, claims, terms.every) is None:
+            if bad_signature(key, claims, terms.every) is None:
                 words = f"another statement at seq {fork.seq} than the one committed there"
                 return _refuse(stream, RefusalReason.FORK, words, fork)
     if fork is None and batch.first <= stream.seq:
@@ -241,7 +241,7 @@ def _continue(
 
 
 def _append(terms: Terms, gateway: Gateway, stream: Stream, batch: Batch, claims: Sequence[Claims]) -> Judgement:
-    bad = _bad_signature(stream.key, claims, terms.every)
+    bad = bad_signature(stream.key, claims, terms.every)
     if bad is not None:
         words = f"the signature of statement {bad} is not the gateway's"
         return _refuse(stream, RefusalReason.BAD_SIGNATURE, words)
@@ -282,7 +282,7 @@ def _fork(committed: Committed, stream: Stream, batch: Batch, claims: Sequence[C
     return None
 
 
-def _bad_signature(key: bytes, claims: Sequence[Claims], every: bool) -> int | None:
+def bad_signature(key: bytes, claims: Sequence[Claims], every: bool = True) -> int | None:
     """Seq of the first statement whose signature is not good under ``key``."""
     public_key = _public_key(key)
     for claim in claims if every else claims[-1:]:

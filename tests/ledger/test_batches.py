@@ -15,6 +15,7 @@ from ledger.rules.record import parse
 from ledger.rules.world import Caller, Contract, Declined, Reason
 from signer import batch as batches
 from signer.batch import Batch
+from signer.dialogue import RefusalReason
 from signer.errors import Malformed
 from signer.statement import parse as parse_statement
 from tests.ledger.lines import START_MS, Line, World, der, instant
@@ -135,6 +136,64 @@ def test_only_ingestion_of_a_metering_organisation_hands_over_batches(place: Pla
     with pytest.raises(Declined, match="batch is missing in the transient map"):
         place.ledger.commit("measurements", "SubmitBatch", {"gateway": "alpha"}, INGESTION)
     assert place.send(line.rest(0))["outcome"] == "committed"
+
+
+def together(place: Place, sent: dict[str, Batch], **more: object) -> Any:
+    """Several batches in one transaction."""
+    secret = {f"batch-{number}": batch.data for number, batch in enumerate(sent.values())}
+    given = {"gateways": list(sent), **more}
+    return parse(place.ledger.commit("measurements", "SubmitBatch", given, INGESTION, secret))
+
+
+def test_batches_of_several_gateways_are_each_judged_on_their_own(place: Place, world: World) -> None:
+    place.registry("RegisterGateway", gateway="beta", owner="AuditMSP")
+    place.registry("RegisterGateway", gateway="gamma", owner="CommunityMSP")
+    alpha, beta, gamma = (world.line(name).begin().grow(4) for name in ("alpha", "beta", "gamma"))
+    twin = gamma.clone()
+    place.send(gamma.batch(0, 5), "gamma")
+    said = together(place, {"alpha": alpha.batch(0, 5), "beta": beta.batch(1, 4), "gamma": gamma.batch(0, 5)})
+    assert [each["outcome"] for each in said] == ["committed", "refused", "exists"]
+    assert said[1]["reason"] == RefusalReason.OUT_OF_ORDER
+    gamma.grow(1)
+    twin.grow(1)
+    place.send(gamma.batch(5, 1), "gamma")
+    said = together(place, {"beta": beta.batch(0, 5), "gamma": twin.batch(5, 1)})
+    assert [each["outcome"] for each in said] == ["committed", "refused"]
+    name, payload = place.ledger.events[-1]
+    told = parse(payload)
+    assert (name, [run["gateway"] for run in told["committed"]], len(told["forks"])) == ("batches", ["beta"], 1)
+    assert place.ask("Statements", stream=alpha.batch(0, 1).stream.hex())["statements"][4][0] == 4
+    before = place.state()
+    for sent, more, words in (
+        ({}, {}, "a list of 1 to 256"),
+        ({"alpha": alpha.batch(0, 5)}, {"gateway": "alpha"}, "no argument here"),
+        ({"alpha": alpha.batch(0, 5)}, {"gateways": ["alpha", "beta"]}, "batch-1 is missing"),
+        ({"alpha": alpha.batch(0, 5)}, {"gateways": ["alpha", "alpha"]}, "there twice"),
+    ):
+        with pytest.raises(Declined, match=words):
+            together(place, sent, **more)
+    assert place.state() == before
+
+
+def test_an_event_tells_where_a_stream_stands_and_which_keys_it_has(place: Place, world: World) -> None:
+    line = world.line("alpha").begin().grow(2).rekey().grow(2)
+    place.send(line.batch(0, 4))
+    place.send(line.batch(4, 2))
+    first, second = (parse(payload)["committed"][0] for _, payload in place.ledger.events[-2:])
+    stream = place.ask("Stream", stream=first["stream"])
+    assert (second["first"], second["count"], second["head"]) == (4, 2, stream["head"])
+    assert [seq for seq, _ in first["keys"]] == [0, 4]
+    assert (first["keys"][1][1], second["keys"]) == (stream["key"], [])
+
+
+def test_what_batches_are_judged_by(place: Place, world: World) -> None:
+    said = place.ask("Terms", gateway="alpha")
+    entry = {"gateway": "alpha", "owner": "CommunityMSP", "revoked": False, "root": None, "certificate": None}
+    assert said["gateway"] == entry
+    assert set(said["authorities"]) == {der(root).hex() for root in world.trust.gateways}
+    place.registry("RevokeGateway", gateway="alpha", why="test")
+    assert place.ask("Terms", gateway="alpha")["gateway"]["revoked"]
+    assert place.ask("Terms", gateway="nobody")["gateway"] is None
 
 
 def test_a_revoked_root_begins_no_stream(place: Place, world: World) -> None:
