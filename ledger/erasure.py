@@ -64,17 +64,17 @@ def of_member(contracts: Contracts, member: str, group: str | None, from_ms: int
     Raises:
         Declined: there is no such group.
     """
-    found = [
-        point
-        for meter in registered(contracts, "meter")
-        if meter["owner"] == member
-        for point in of_meter(contracts, meter["meter"], from_ms, until_ms)
-    ]
+    found = [point for meter in owned(contracts, member) for point in of_meter(contracts, meter, from_ms, until_ms)]
     if group is not None:
         points = parse(contracts.ask(settlement.NAME, "Points", {"group": group}))
         own = [point for point in points if point["kind"] == groups.CONSUMPTION and point["member"] == member]
         found += _within(own, from_ms, until_ms)
     return list(dict.fromkeys(found))
+
+
+def owned(contracts: Contracts, member: str) -> list[str]:
+    """The meters that are a member's."""
+    return [meter["meter"] for meter in registered(contracts, "meter") if meter["owner"] == member]
 
 
 def _within(places: Sequence[Record], from_ms: int, until_ms: int) -> Iterator[Point]:
@@ -103,12 +103,13 @@ def runs(contracts: Contracts, point: Point) -> list[tuple[str, int]]:
         given["after"] = page["after"]
     found = []
     for stream, places in seqs.items():
-        firsts = [run["first"] for run in _runs_of(contracts, stream)]
+        firsts = [run["first"] for run in runs_of(contracts, stream)]
         found += [(stream, first) for first in sorted({firsts[bisect_right(firsts, seq) - 1] for seq in places})]
     return found
 
 
-def _runs_of(contracts: Contracts, stream: str) -> Iterator[Record]:
+def runs_of(contracts: Contracts, stream: str) -> Iterator[Record]:
+    """Public records of a stream's runs, by seq."""
     from_seq = 0
     while True:
         page = parse(contracts.ask(batches.NAME, "Batches", {"stream": stream, "from_seq": from_seq, "limit": _PAGE}))

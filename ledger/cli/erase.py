@@ -54,7 +54,7 @@ def command(
         advice = "--member NAME [--group GROUP], --meter NAME, or --gateway ID [--sub NAME]"
         raise Refused("whose is not said, or said twice", Exit.USAGE, advice)
     with calling.contracts(place) as contracts:
-        from_ms, until_ms = (_moment(contracts, group, *said) for said in (("--from", from_), ("--until", until)))
+        from_ms, until_ms = (moment_of(contracts, group, *said) for said in (("--from", from_), ("--until", until)))
         if from_ms >= until_ms:
             raise Refused(f"--until {until} is not after --from {from_}", Exit.USAGE)
         if gateway:
@@ -76,7 +76,7 @@ def command(
     return Exit.OK
 
 
-def _moment(contracts: Contracts, group: str | None, option: str, text: str) -> int:
+def moment_of(contracts: Contracts, group: str | None, option: str, text: str) -> int:
     from ledger import moments
     from ledger.rules.record import unpack
 

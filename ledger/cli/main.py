@@ -7,6 +7,7 @@
     aigeco-peer --config peer.toml gateways list [--json]
     aigeco-peer --config peer.toml call CONTRACT FUNCTION [--arguments JSON|@FILE] [--secret NAME=JSON|@FILE]
     aigeco-peer --config peer.toml query CONTRACT FUNCTION [--arguments JSON|@FILE]
+    aigeco-peer --config peer.toml export --member NAME [--group GROUP] --from TIME --until TIME --out DIR [--json]
     aigeco-peer --config peer.toml erase --member NAME --group GROUP --from TIME --until TIME --why TEXT [--yes]
     aigeco-peer --config peer.toml backup FILE [--json]
     aigeco-peer --config peer.toml restore FILE [--json]
@@ -43,7 +44,20 @@ import click
 
 from ledger.cli.exits import MEANING, Exit, Refused, say
 
-COMMANDS = ("run", "gateways", "call", "query", "show", "settle", "erase", "backup", "restore", "network", "contract")
+COMMANDS = (
+    "run",
+    "gateways",
+    "call",
+    "query",
+    "show",
+    "settle",
+    "export",
+    "erase",
+    "backup",
+    "restore",
+    "network",
+    "contract",
+)
 
 
 class Commands(click.Group):

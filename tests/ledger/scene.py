@@ -13,6 +13,7 @@ from drivers.reading import Reading, exact
 from ledger.rules.record import pack, parse
 from ledger.rules.world import Caller, Declined, Reason
 from signer.batch import Batch
+from signer.chain import Descriptor
 from tests.ledger.lines import START_MS, Line, World, der, instant
 
 QUARTER = 900_000
@@ -143,6 +144,9 @@ class Scene:
             for place, name in enumerate(coefficients):
                 start = 5_432_109_876_543 + number * 76_543_210_981 + place * 137_035_999_084
                 self.registers[f"{name}-home"] = (start, start + 31_415_926 + place * 2_718_281 + number * 9_876_543)
+        for sub in self.registers:
+            about = Descriptor(QUARTER, bytes(32), "em340", 2, f"SN-{sub}")
+            self.line.statements.append(self.line.chain.descriptor(sub, instant(FIRST - 1000), about))
         for at in (0, 1):
             for sub, wh in self.registers.items():
                 at_ms, obis = FIRST + at * QUARTER, 520 if sub in ("roof", "shed") else 264

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,27 +18,12 @@ from ledger.rules.record import pack
 from ledger.rules.world import Caller, Declined, Reason
 from tests.broker import Broker
 from tests.ledger import reading
-from tests.ledger.lines import START_MS
+from tests.ledger.on_disk import OnDisk
 from tests.ledger.peers import PeerSite
 from tests.ledger.scene import COMMUNITY, FIRST, QUARTER, SETTLER, Scene
 
 OF_A = ("registers of A", "results of A", "transfers of A")
 TIME = (FIRST, FIRST + QUARTER + 1000)
-
-
-class OnDisk:
-    """A ledger's file, called by whom the scene says; opened anew for the operator."""
-
-    def __init__(self, path: Path) -> None:
-        self.file, self.time_ms = LedgerFile(path, COMMUNITY, now_s=lambda: START_MS / 1000), START_MS
-
-    def commit(self, contract: str, function: str, arguments: Any, caller: Caller, secret: Any = None) -> bytes:
-        secrets = {name: value if isinstance(value, bytes) else pack(value) for name, value in (secret or {}).items()}
-        call = (contract, function, pack(arguments), caller, self.time_ms, secrets)
-        return self.file.transact(lambda: self.file.world.commit(*call)).answer
-
-    def evaluate(self, contract: str, function: str, arguments: Any, caller: Caller, secret: Any = None) -> bytes:
-        return self.file.world.evaluate(contract, function, pack(arguments), caller, self.time_ms)
 
 
 @pytest.fixture
@@ -170,5 +154,4 @@ def test_the_command(site: PeerSite, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "erased: 2 runs" in site.run("erase", *time, "--gateway", "alpha", "--sub", "c-home", "--yes").stdout
     assert "erased: 2 runs" in site.run("erase", *time, "--gateway", "alpha", "--yes").stdout
     assert "erased: 0 runs" in site.run("erase", *time, "--gateway", "alpha", "--yes").stdout
-    with closing(LedgerFile(site.ledger, COMMUNITY, read_only=True)) as file:
-        file.check_chain()
+    site.run("show", "--check")
