@@ -160,8 +160,12 @@ class Community:
 
     def stretches(self, from_ms: int, until_ms: int) -> list[Stretch]:
         """What there is to settle, and what is settled, within this time."""
+        agreements = self.agreements()
+        if not agreements:
+            return []
+        from_ms = max(from_ms, agreements[0]["from_ms"])
         runs = list(self.runs(from_ms, until_ms))
-        return plan(self.period_ms, self.zone, self.agreements(), self.points(), runs, from_ms, until_ms)
+        return plan(self.period_ms, self.zone, agreements, self.points(), runs, from_ms, until_ms)
 
     def settle(self, from_ms: int, until_ms: int, again: bool = False) -> Iterator[Settled]:
         """Settle what is due, and settle again what is not settled for good; record who gave whom.

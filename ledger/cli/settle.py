@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _MINUTES = {"15": 900_000, "60": 3_600_000}
 
-# Days of coefficients of each hour that go into one call.
-_DAYS_A_CALL = 31
+# Coefficients of each hour that go into one call: a record has 4 MB.
+_NUMBERS_A_CALL = 75_000
 
 
 @click.group("settle", short_help="Share a community's energy: members, months, statements.")
@@ -238,7 +238,7 @@ def _put_hours(community: Community, from_ms: int, year: int, rows: list[list[in
     from ledger.calling import salted
     from ledger.rules.world import Declined, Reason
 
-    step = 24 * _DAYS_A_CALL
+    step = 24 * max(1, _NUMBERS_A_CALL // (24 * len(rows[0])))
     for start in range(0, len(rows), step):
         given = {"group": community.name, "from_ms": from_ms, "year": year, "first_hour": start + 1}
         try:

@@ -183,6 +183,27 @@ def test_the_group_is_shown_and_mistakes_are_said(settled: Site) -> None:
     assert "add up to 0.900000" in settled.settle("coefficients", "sol", str(parts), "--from", "2027-01-01", code=2)
 
 
+def test_coefficients_of_each_hour_go_in_parts_and_go_on_where_they_were_broken_off(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ledger.cli import settle
+
+    site.settle("create", "luna")
+    site.settle("member", "luna", "ana", "ben")
+    parts = site.folder / "hours.txt"
+    rows = [(f"ana;{hour:04};0,{hour:06}", f"ben;{hour:04};0,{1_000_000 - hour:06}") for hour in range(1, 8761)]
+    parts.write_text("\r\n".join(line for row in rows for line in row))
+    given = ("coefficients", "luna", str(parts), "--from", "2027-01-01")
+    assert "luna shares hourly among 2 members" in site.settle(*given)
+    monkeypatch.setattr(settle, "_NUMBERS_A_CALL", 30_000)
+    assert "luna shares hourly" in site.settle(*given)
+    assert "of each hour" in site.settle("show", "luna")
+    asked = {"group": "luna", "from_ms": instant("2027-01-01", "peninsula"), "year": 2027, "day": 364}
+    said = site.run("query", "sharing", "Coefficients", "--arguments", json.dumps(asked))
+    assert json.loads(said)["members"]["ana"] == list(range(8737, 8761))
+    assert "one coefficient a member" in site.settle(*given, "--by-consumption", code=2)
+
+
 def test_orders_and_disputes_by_the_members_themselves(settled: Site) -> None:
     terms = ("sol", "ana", "ben", "--from", "2999-01-01", "--limit", "100", "--price", "0.08")
     assert "only that member's own certificate" in settled.settle("order", "offer", *terms, "--as", "ben", code=4)
