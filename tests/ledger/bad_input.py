@@ -78,6 +78,7 @@ NOBODY = person(COMMUNITY, "nobody")
 EVERY_SETTLER = person(DISTRIBUTOR, "dani", "settler registrar ingestion")
 METER = {"meter": "m-z", "model": "x", "serial": "1", "place": "p", "role": "consumption", "owner": "z"}
 SUBMIT: tuple[Any, ...] = ("measurements", "SubmitBatch", INGESTION, {"gateway": "alpha"})
+SEVERAL: tuple[Any, ...] = ("measurements", "SubmitBatch", INGESTION)
 SETTLE = {"group": "g", "first_ms": FIRST, "count": 1}
 RECORD = {"group": "g", "first_ms": FIRST}
 AGREE = {"group": "g", "from_ms": LATER, "kind": "fixed"}
@@ -122,6 +123,8 @@ BAD: tuple[Bad, ...] = (
     ),
     # What is told in secret: missing, too large, no record.
     Bad("no batch", M, "batch is missing in the transient map", *SUBMIT),
+    Bad("no second batch", M, "batch-1 is missing", *SEVERAL, {"gateways": ["alpha", "beta"]}, {"batch-0": _again}),
+    Bad("a gateway twice", M, "there twice", *SEVERAL, {"gateways": ["alpha", "alpha"]}),
     Bad("a batch too large", M, "262145", *SUBMIT, {"batch": bytes(262_145)}),
     Bad("what is no batch", M, "", *SUBMIT, {"batch": b"\xa0"}),
     Bad("no coefficients", M, "coefficients is missing in the transient map", "sharing", "Agree", SETTLER, AGREE),
