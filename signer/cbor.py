@@ -1,6 +1,7 @@
 """CBOR as the format allows it: RFC 8949 section 4.2.1 (core deterministic encoding) and nothing else.
 
-Encoding goes through cbor2. Decoding is our own and small, because a general decoder gives meaning to what must be
+Encoding goes through cbor2. Decoding is our own and small (for readings, which come by the thousand, see
+:mod:`signer.reading_form`), because a general decoder gives meaning to what must be
 refused here (tags become dates, numbers, regular expressions or cycles; trailing bytes, duplicate keys and long
 integers pass), and because a refusal has to name its place. Decoding by these rules equals "decode, encode again,
 compare".
@@ -105,8 +106,18 @@ def byte_string_at(data: bytes, start: int, place: str) -> tuple[bytes, int]:
     Raises:
         Malformed: there is no byte string in shortest form there.
     """
-    if start < len(data) and data[start] >> 5 != 2:
-        raise Malformed(place, f"initial byte 0x{data[start]:02x} where a byte string is due")
+    head = data[start : start + 3]  # the usual lengths on the spot, the rest by decode_at
+    if head[:1] == b"\x58" and len(head) == 3 and head[1] > 23 and (end := start + 2 + head[1]) <= len(data):
+        return data[start + 2 : end], end
+    if (
+        head[:1] == b"\x59"
+        and len(head) == 3
+        and head[1]
+        and (end := start + 3 + (head[1] << 8 | head[2])) <= len(data)
+    ):
+        return data[start + 3 : end], end
+    if head and head[0] >> 5 != 2:
+        raise Malformed(place, f"initial byte 0x{head[0]:02x} where a byte string is due")
     return decode_at(data, start, place)
 
 

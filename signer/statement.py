@@ -19,7 +19,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from drivers.reading import Block, Value
-from signer import cbor, cose, grammar
+from signer import cbor, cose, grammar, reading_form
 from signer.codes import BootReason, ClockSource, ClockStatus, EventCode, GapReason, Kind, Role
 from signer.errors import Malformed, show
 
@@ -208,7 +208,9 @@ def parse(data: bytes) -> Claims:
     if message.unprotected:
         raise Malformed("statement, unprotected header", "is not empty")
     gateway, sub, key_id = _parse_protected(message.protected)
-    payload = cbor.decode(message.payload, MAX_BYTES, "statement, payload")
+    payload: Any = reading_form.decode(message.payload)
+    if payload is None:
+        payload = cbor.decode(message.payload, MAX_BYTES, "statement, payload")
     kind, stream, seq, prev, boot, instant, salt = _parse_common(payload)
     grammar.check_body(kind, sub, payload, "statement")
     sid = cose.digest(message.protected, message.payload)
