@@ -111,11 +111,13 @@ class LedgerFile:
         organisation: str | None,
         read_only: bool = False,
         now_s: Callable[[], float] = time.time,
+        check: bool = True,
     ) -> None:
         """Open the file and check the end of its chain; a writer makes it where there is none.
 
         Args:
             organisation: whose ledger it must be; None = whoever's (readers only).
+            check: False leaves the chain to the caller, who looks for the place where it breaks.
 
         Raises:
             LedgerProblem: it cannot be opened, is no ledger, is another organisation's, or its chain is broken.
@@ -136,7 +138,8 @@ class LedgerFile:
                 schema.migrate(self._sql, version, self.organisation, now_s)
             self.world = FileWorld(self._sql, CONTRACTS)
             self.operator = Operator(self.world, self.organisation, now_s)
-            self.check_chain(_CHECKED_ON_OPEN)
+            if check:
+                self.check_chain(_CHECKED_ON_OPEN)
         except sqlite3.Error as error:
             raise _problem(path, error) from error
 
@@ -185,6 +188,23 @@ class LedgerFile:
         stream, first, receipt = self._sql.execute(query, (block,)).fetchone()
         data = self.world.get(batches.NAME, key("batch", stream.hex(), ordered(first)), batches.READINGS)
         return data or b"", bytes(receipt)
+
+    def hold(self) -> None:
+        """From now on all reads see this moment, until the file is closed."""
+        self._sql.execute("BEGIN")
+        self._sql.execute("SELECT count(*) FROM ledger").fetchone()  # a transaction's moment is that of its first read
+
+    def block(self, stream: bytes, first: int) -> tuple[Commit, bytes | None] | None:
+        """The commit of the batch that begins at ``first``, and the transaction before it: None when it is gone."""
+        query = "SELECT block, txid, stream, first, count, root, issued_s FROM blocks WHERE stream = ? AND first = ?"
+        row = self._sql.execute(query, (stream, first)).fetchone()
+        if row is None:
+            return None
+        commit = Commit(*row)
+        if commit.block == 1:
+            return commit, _BEFORE_THE_FIRST
+        before = self._sql.execute("SELECT txid FROM blocks WHERE block = ?", (commit.block - 1,)).fetchone()
+        return commit, bytes(before[0]) if before else None
 
     def forks(self) -> list[SeenFork]:
         """Every recorded fork, the oldest first."""

@@ -195,6 +195,46 @@ class FileWorld:
         """A range of public values, for who looks into the file."""
         return _Store(self, contract, PUBLIC, _Pending()).scan(start, end)
 
+    def wrote(self, contract: str, collection: str, key: str, transaction: bytes) -> tuple[int, bytes | None]:
+        """The call with this transaction that wrote a key, and the value's digest; None = it removed it.
+
+        Raises:
+            Broken: no such call has.
+        """
+        query = (
+            "SELECT number, digest FROM history JOIN calls ON number = call"
+            " WHERE history.contract = ? AND collection = ? AND key = ? AND txid = ?"
+        )
+        row = self._sql.execute(query, (contract, collection, key, transaction)).fetchone()
+        if row is None:
+            raise Broken(f"no call with transaction {transaction.hex()[:16]} has written {contract} {key}")
+        return int(row[0]), None if row[1] is None else bytes(row[1])
+
+    def check_call(self, number: int) -> bool:
+        """Recompute one call's link to the call before it, and the digest of what it has written.
+
+        Returns:
+            Whether its transaction id is its own, and was not given by who committed it.
+
+        Raises:
+            Broken: they are not what was committed.
+        """
+        query = (
+            "SELECT txid, link, time_ms, CAST(caller AS BLOB), contract, function, arguments, writes FROM calls"
+            " WHERE number = ?"
+        )
+        row = self._sql.execute(query, (number,)).fetchone()
+        before = self._sql.execute("SELECT link FROM calls WHERE number = ?", (number - 1,)).fetchone()
+        if row is None or (before is None and number > 1):
+            raise Broken(f"call {number - 1 if row else number} is missing")
+        txid, link, time_ms, caller, contract, function, arguments, writes = row
+        called = _digest(number, time_ms, caller, contract, function, arguments)
+        last = bytes(before[0]) if before else _BEFORE_THE_FIRST
+        if sha256(last + txid + called + writes).digest() != link:
+            raise Broken(f"call {number} is not what was committed")
+        self._check_written(number, writes)
+        return bool(sha256(last + called).digest() == txid)
+
     def check(self, calls: int | None = None) -> None:
         """Recompute the chain of the last ``calls`` calls; of all by default, and then every value's digest too.
 
@@ -225,9 +265,7 @@ class FileWorld:
 
     def _check_values(self) -> None:
         for number, writes in self._sql.execute("SELECT number, writes FROM calls ORDER BY number"):
-            query = "SELECT collection, key, digest FROM history WHERE call = ? ORDER BY collection, key"
-            if _written(self._sql.execute(query, (number,)).fetchall()) != writes:
-                raise Broken(f"what call {number} has written is not what was committed")
+            self._check_written(number, writes)
         query = "SELECT contract, collection, key, digest, max(call) FROM history GROUP BY contract, collection, key"
         for contract, collection, key, digest, _ in self._sql.execute(query):
             one = "SELECT CAST(value AS BLOB) FROM state WHERE contract = ? AND collection = ? AND key = ?"
@@ -243,6 +281,11 @@ class FileWorld:
         for number, digest, value in self._sql.execute(query):
             if sha256(value).digest() != digest:
                 raise Broken(f"a value of call {number} is not what was committed")
+
+    def _check_written(self, number: int, writes: bytes) -> None:
+        query = "SELECT collection, key, digest FROM history WHERE call = ? ORDER BY collection, key"
+        if _written(self._sql.execute(query, (number,)).fetchall()) != writes:
+            raise Broken(f"what call {number} has written is not what was committed")
 
     # ---- one call
 

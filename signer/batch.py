@@ -65,6 +65,15 @@ def root_of(stream: bytes, first: int, prev: bytes, sids: Sequence[bytes]) -> by
     return merkle.root((header_leaf(stream, first, len(sids), prev, sids[-1]), *sids))
 
 
+def messages(data: bytes) -> tuple[bytes, ...]:
+    """The statements of a batch, verbatim; none of them is looked at.
+
+    Raises:
+        Malformed: it is no batch.
+    """
+    return _fields(cbor.decode(data, MAX_BYTES, "batch"), data).statements
+
+
 def build(stream: bytes, first: int, prev: bytes, statements: Sequence[tuple[bytes, bytes]]) -> Batch:
     """The batch of consecutive statements, given as (sid, bytes).
 

@@ -22,7 +22,11 @@ from ledger.cli.exits import Exit, Refused
 
 if TYPE_CHECKING:
     from ledger.calling import Contracts
+    from ledger.fabric.calling import FabricContracts
+    from ledger.fabric.gateway import Gateway
     from ledger.fabric.profile import Identity, Profile
+    from ledger.trace.evidence import Evidence
+    from signer.trust import Trust
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -82,6 +86,25 @@ def contracts(place: Place) -> Iterator[Contracts]:
         opened.close()
 
 
+@contextmanager
+def evidence(place: Place) -> Iterator[tuple[Evidence, Trust]]:
+    """What a trace asks of a network, and the roots of the organisations that sign receipts on it.
+
+    Raises:
+        ConfigError, Refused: as :func:`contracts`.
+    """
+    from signer.trust import Trust, load_pem
+
+    found, profile, gateway = _connected(*_network_of(place))
+    from ledger.fabric.evidence import NetworkEvidence
+
+    try:
+        roots = {each.id: load_pem(each.ca) for each in profile.organisations if each.ca is not None}
+        yield NetworkEvidence(found, gateway.network(profile.channel)), Trust(organisations=roots)
+    finally:
+        found.close()
+
+
 def embedded(place: Place) -> bool:
     """Whether it is the embedded ledger."""
     from ledger import config as configuration
@@ -95,15 +118,30 @@ def _configured(place: Place) -> Contracts:
 
     config = configuration.load(where.find(place.config))
     if config.fabric:
-        name = place.who or config.fabric.identity
-        return _on_network(config.fabric.profile, name if "/" in name else f"{config.organisation}/{name}")
+        return _on_network(*_network_of(place))
     if "/" in place.who:
         words = f"--as {place.who}: the embedded ledger has one organisation, and --as names a member"
         raise Refused(words, Exit.USAGE, "--as MEMBER, or --network")
     return EmbeddedContracts(config.file, config.organisation, place.who)
 
 
+def _network_of(place: Place) -> tuple[Path, str]:
+    """The network, and who is meant on it."""
+    from ledger import config as configuration
+
+    if place.network:
+        return place.network, place.who
+    config = configuration.load(where.find(place.config))
+    assert config.fabric is not None
+    name = place.who or config.fabric.identity
+    return config.fabric.profile, name if "/" in name else f"{config.organisation}/{name}"
+
+
 def _on_network(network: Path, who: str) -> Contracts:
+    return _connected(network, who)[0]
+
+
+def _connected(network: Path, who: str) -> tuple[FabricContracts, Profile, Gateway]:
     from ledger.fabric import profile as profiles
 
     try:
@@ -116,7 +154,7 @@ def _on_network(network: Path, who: str) -> Contracts:
     profile = profiles.load(network)
     identity = _identity(profile, who)
     gateway = open_gateway(profile, identity.organisation, identity.name)
-    return FabricContracts(gateway, profile, identity.organisation, profile.folder / KEPT)
+    return FabricContracts(gateway, profile, identity.organisation, profile.folder / KEPT), profile, gateway
 
 
 def _identity(profile: Profile, who: str) -> Identity:

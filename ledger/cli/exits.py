@@ -19,6 +19,7 @@ class Exit(IntEnum):
     USAGE = 2
     CONFIG = 3
     DECLINED = 4
+    INCOMPLETE = 5
     LEDGER = 6
     INTERRUPTED = 130
     UNREAD = 141
@@ -26,10 +27,11 @@ class Exit(IntEnum):
 
 MEANING: dict[int, str] = {
     Exit.OK: "done; a running peer was told to stop",
-    Exit.DOES_NOT_HOLD: "the ledger's chain is not whole, or not all of a network runs",
+    Exit.DOES_NOT_HOLD: "the ledger's chain is not whole, a step of a trace fails, or not all of a network runs",
     Exit.USAGE: "wrong arguments, or a file that is not what the command needs",
     Exit.CONFIG: "the configuration, a key, a certificate or one of Fabric's commands is missing or wrong",
     Exit.DECLINED: "the contract declines the call, and nothing is changed",
+    Exit.INCOMPLETE: "nothing of a trace fails, but evidence was erased, or is not the caller's to see",
     Exit.LEDGER: "the ledger or the network cannot be used",
     Exit.INTERRUPTED: "ended by Ctrl-C",
     Exit.UNREAD: "ended because nobody reads its output any more",

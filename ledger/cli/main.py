@@ -17,11 +17,12 @@
 
 Exit codes
     0    done; a running peer was told to stop (SIGTERM)
-    1    the ledger's chain is not whole (every command looks at its end, ``show --check`` at all of it), or not all
-         of a network runs (``network status``)
+    1    the ledger's chain is not whole (every command looks at its end, ``show --check`` at all of it), a step of a
+         trace fails, or not all of a network runs (``network status``)
     2    wrong arguments, or a file that is not what the command needs
     3    the configuration, a key, a certificate or one of Fabric's commands is missing or wrong
     4    the contract declines the call, and nothing is changed
+    5    nothing of a trace fails, but evidence was erased, or is not the caller's to see
     6    the ledger or the network cannot be used
     130  ended by Ctrl-C
     141  ended because nobody reads its output any more
@@ -52,6 +53,7 @@ COMMANDS = (
     "show",
     "settle",
     "export",
+    "trace",
     "erase",
     "backup",
     "restore",

@@ -44,7 +44,7 @@ from cryptography import x509
 
 from ledger.rules import boundaries, registry, salt
 from ledger.rules.measurements import Accepted, Exists, Fork, Gateway, Refused, Stream, Terms, judge
-from ledger.rules.record import Record, pack, parse, unpack
+from ledger.rules.record import NoRecord, Record, pack, parse, unpack
 from ledger.rules.world import (
     Call,
     Contract,
@@ -67,7 +67,7 @@ from signer import statement
 from signer.batch import Batch
 from signer.codes import Kind
 from signer.errors import Malformed
-from signer.grammar import SUB
+from signer.grammar import OF_THE_GATEWAY, SUB
 from signer.statement import Claims
 from signer.trust import Trust
 
@@ -511,6 +511,49 @@ def _receipt(state: State, call: Call) -> bytes:
     return pack({"batch": _run(state, given), "nonce": octets(given, "nonce", 16).hex()})
 
 
+def _sids(state: State, call: Call) -> bytes:
+    """``{"stream","seq"}``: the run that holds this place, and the sids of all its statements.
+
+    Whoever computes its root from them knows that they are what was committed: after a purge too, since sids stay, and
+    tell nothing of what was said.
+    """
+    given = call.record()
+    only(given, "stream", "seq")
+    run = _run_with(state, given)
+    sids = state.private(EVIDENCE).get(key("sids", run["stream"], ordered(run["first"])))
+    if sids is None:
+        raise Declined(Reason.UNKNOWN, f"the sids of stream {run['stream']} are not held by this organisation")
+    return pack({"batch": run, "sids": sids.hex()})
+
+
+def _find(state: State, call: Call) -> bytes:
+    """``{"stream","sid","from_seq"}``: the seq of a sid; looks into 1,000 runs, and answers ``next`` to go on from."""
+    given = call.record()
+    only(given, "stream", "sid", "from_seq")
+    stream, sid = octets(given, "stream", 16).hex(), octets(given, "sid", _SID_BYTES)
+    start = key("batch", stream, ordered(integer({"from_seq": 0, **given}, "from_seq", 0, (1 << 64) - 1)))
+    seen, first, end = 0, "0", under("batch", stream)[1]
+    for name, _ in islice(state.scan(start, end), _MAX_PAGE):
+        seen, first = seen + 1, name.rsplit("/", 1)[1]
+        sids = state.private(EVIDENCE).get(key("sids", stream, first)) or b""
+        for at in range(0, len(sids), _SID_BYTES):
+            if sids[at : at + _SID_BYTES] == sid:
+                return pack({"seq": int(first, 16) + at // _SID_BYTES, "next": None})
+    return pack({"seq": None, "next": int(first, 16) + 1 if seen == _MAX_PAGE else None})
+
+
+def _pins(state: State, call: Call) -> bytes:
+    """``{"gateway"}``: the certificates that rekeys have put into the registry's place, the oldest first."""
+    given = call.record()
+    only(given, "gateway")
+    found = [
+        {**unpack(version.value), "time_ms": version.time_ms, "transaction": version.transaction}
+        for version in state.history(key("pin", named(given, "gateway")))
+        if version.value is not None
+    ]
+    return pack(found[::-1])
+
+
 def _forks(state: State, call: Call) -> bytes:
     given = call.record()
     only(given, "stream")
@@ -625,6 +668,69 @@ def _owned(state: State, member: str | None, meter: str) -> list[tuple[int, int]
     return [(since_ms, to_ms) for version, since_ms, to_ms in spans if member and version["owner"] == member]
 
 
+def _read_run(state: State, call: Call) -> bytes:
+    """``{"stream","seq"}``: the statements of the run that holds this place, as they are held here: not taken apart.
+
+    For who may read all, and for the owners of meters: of what is not the caller's, null stands in its place.
+    """
+    given = call.record()
+    only(given, "stream", "seq")
+    run, mine = _run_with(state, given), None
+    if not call.caller.roles.isdisjoint(READERS) or call.caller.attributes.get(MEMBER) is None:
+        _reader(state, call)
+    else:
+        mine = _Owned(state, call)
+    where = f"of stream {run['stream']} from seq {run['first']}"
+    try:
+        held = _verbatim(state, run)
+        shown = [[seq, said.hex() if mine is None or mine.holds(statement.parse(said)) else None] for seq, said in held]
+    except (Malformed, NoRecord, TypeError, ValueError) as error:
+        raise Declined(Reason.CONFLICT, f"what is held {where} is damaged: {error}") from error
+    if mine is not None and not any(said for _, said in shown):
+        _reader(state, call)
+    return pack({"batch": run, "statements": shown})
+
+
+def _verbatim(state: State, run: Record) -> list[tuple[int, bytes]]:
+    """What is here of a run's statements, each with its seq; nothing of it is looked at."""
+    readings = state.private(READINGS)
+    data = readings.get(_batch_key(run))
+    if data is not None:
+        return list(enumerate(batches.messages(data), run["first"]))
+    times = _times_purged(state, run)
+    left = readings.get(key("left", run["stream"], ordered(run["first"]), str(times))) if times else None
+    return [] if left is None else [(int(seq), bytes.fromhex(said)) for seq, said in parse(left)]
+
+
+class _Owned:
+    """What of a gateway's statements is a member's: those about its meter of that time, and the certificates."""
+
+    def __init__(self, state: State, call: Call) -> None:
+        self._state, self._call = state, call
+        self._spans: dict[tuple[str, str], list[tuple[int, int]]] = {}
+
+    def holds(self, claim: Claims) -> bool:
+        """Whether a statement is."""
+        certificates = claim.kind in (Kind.GENESIS, Kind.REKEY)
+        place = (claim.gateway, "" if certificates else claim.sub)
+        if place not in self._spans:
+            self._spans[place] = self._times(*place)
+        at_ms = claim.instant.utc_ms
+        return any(certificates or since_ms <= at_ms < to_ms for since_ms, to_ms in self._spans[place])
+
+    def _times(self, gateway: str, sub: str) -> list[tuple[int, int]]:
+        """From when until when a measuring point, or any of the gateway's, was the member's."""
+        if sub == OF_THE_GATEWAY or _gateway_owner(self._state, gateway) != self._call.caller.organisation:
+            return []
+        asked = pack({"gateway": gateway} | ({"sub": sub} if sub else {}))
+        found = []
+        for there in parse(self._state.ask(registry.NAME, "Assignments", asked)):
+            until_ms = registry.LATEST_MS if there["until_ms"] is None else there["until_ms"]
+            for since_ms, to_ms in _owned(self._state, self._call.caller.attributes.get(MEMBER), there["meter"]):
+                found.append((max(since_ms, there["from_ms"]), min(to_ms, until_ms)))
+        return found
+
+
 def _boundaries(state: State, call: Call) -> bytes:
     """Boundaries and exchanges of measuring points from ``from_ms`` to ``until_ms``, both included."""
     _reader(state, call)
@@ -733,6 +839,19 @@ def _run(state: State, given: Record) -> Record:
     return found
 
 
+def _run_with(state: State, given: Record) -> Record:
+    """The public record of the run that holds the arguments' seq."""
+    stream, seq = octets(given, "stream", 16).hex(), integer(given, "seq", 0, (1 << 64) - 2)
+    last = None
+    start = max(seq - batches.MAX_STATEMENTS + 1, 0)  # no run that begins earlier reaches it
+    for _, value in state.scan(key("batch", stream, ordered(start)), key("batch", stream, ordered(seq + 1))):
+        last = value
+    record = None if last is None else unpack(last)
+    if record is None or seq >= record["first"] + record["count"]:
+        raise Declined(Reason.UNKNOWN, f"stream {stream} has no seq {seq} here")
+    return record
+
+
 def _runs(state: State, collection: str, what: str, stream: bytes, first: int, end: int) -> Iterator[tuple[int, bytes]]:
     """Private values of the runs that hold seq ``first`` to before ``end``, with each run's first seq.
 
@@ -773,8 +892,12 @@ def contract(every: bool) -> Contract:
             "Terms": _terms,
             "Batches": _batches,
             "Receipt": _receipt,
+            "Sids": _sids,
+            "Find": _find,
+            "Pins": _pins,
             "Forks": _forks,
             "Purged": _purged,
+            "Run": _read_run,
             "Statements": _statements,
             "StatementsAt": _statements_at,
             "OfMeter": _of_meter,

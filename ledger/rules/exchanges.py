@@ -372,6 +372,25 @@ def _list_orders(state: State, call: Call) -> bytes:
     return pack(_orders(state, named(given, "group")))
 
 
+def _read_terms(state: State, call: Call) -> bytes:
+    """``{"group","seller","buyer","from_ms"}``: an order with its terms.
+
+    For the two whose it is; for who reads everybody's transfers, which are computed with it, once it has begun.
+    """
+    given = call.record()
+    only(given, "group", "seller", "buyer", "from_ms")
+    everybody = unpack(state.ask(settlement.NAME, "Access", pack({"group": named(given, "group")})))["reads"]
+    record, place = _order(state, given["group"], given)
+    used = everybody and record["from_ms"] <= call.time_ms
+    if not used and not any(_access(state, given, role)["is_member"] for role in ("seller", "buyer")):
+        who = f"{call.caller.name} of {call.caller.organisation}"
+        raise Declined(Reason.FORBIDDEN, f"{who} may not read the terms of {place[1]} and {place[2]}, or not yet")
+    terms = state.private(TRANSFERS).get(key("terms", *place))
+    if terms is None:
+        raise Declined(Reason.UNKNOWN, f"the terms of {place[1]} and {place[2]} are not held by this organisation")
+    return pack({"order": record, "terms": unpack(terms)})
+
+
 # ---- who may, and what is there
 
 
@@ -439,6 +458,7 @@ CONTRACT = Contract(
         "Disputes": _disputes,
         "Orders": _list_orders,
         "Erased": _erased,
+        "Terms": _read_terms,
     },
     (TRANSFERS,),
 )

@@ -254,6 +254,18 @@ def reader(kind: str) -> Function:
     return read
 
 
+def read_taken(state: State, call: Call) -> bytes:
+    """``{"gateway","sub"}``: which points a measuring point, or any of a gateway's, is or was; by name and time."""
+    given = call.record()
+    only(given, "gateway", "sub")
+    area = ["taken", named(given, "gateway")]
+    if given.get("sub") is not None:
+        if not SUB.fullmatch(text(given, "sub")):
+            raise Declined(Reason.MALFORMED, f"sub: {given['sub'][:90]!r}: letters, digits and hyphens are needed")
+        area.append(given["sub"])
+    return pack([unpack(value) for _, value in state.scan(*under(*area))])
+
+
 def read_group(state: State, call: Call) -> bytes:
     """``{"group"}``."""
     given = call.record()
@@ -359,7 +371,7 @@ def day_of_hours(state: State, agreement: Agreement, year: int, day: int) -> lis
 def read_coefficients(state: State, call: Call) -> bytes:
     """``{"group","from_ms","member"}``, of an hourly agreement with ``year`` and ``day`` (from 0): members' millionths.
 
-    Of one member if so asked. Answers ``members``: a number each, or 24 of them when hourly.
+    Of one member if so asked. Answers ``members``: a number each, or 24 of them when hourly; of all with their salt.
     """
     given = call.record()
     only(given, "group", "from_ms", "year", "day", "member")
@@ -372,14 +384,19 @@ def read_coefficients(state: State, call: Call) -> bytes:
         whose = "" if member is None else f" with {member}"
         raise Declined(Reason.UNKNOWN, f"group {group['group']} has no agreement from {from_ms} ms on{whose}")
     columns: list[Any]
+    place = key("agreement", agreement.group, ordered(agreement.from_ms))
     if agreement.kind == HOURLY:
-        rows = day_of_hours(state, agreement, integer(given, "year", 2002, 9998), integer(given, "day", 0, 365))
+        year, day = integer(given, "year", 2002, 9998), integer(given, "day", 0, 365)
+        rows, place = day_of_hours(state, agreement, year, day), _day_key(agreement, year, day)
         columns = [list(column) for column in zip(*rows, strict=True)]
     else:
         columns = coefficients(state, agreement)
     of_all = dict(zip(agreement.members, columns, strict=True))
-    shown = of_all if member is None else {member: of_all[member]}
-    return pack({"group": group["group"], "from_ms": from_ms, "kind": agreement.kind, "members": shown})
+    shown: Record = {"members": of_all if member is None else {member: of_all[member]}}
+    if member is None:  # who sees all of a value may compare it with its digest
+        held, put = state.private(COEFFICIENTS).get(place), state.get(place)
+        shown |= {"salt": unpack(held or b"{}").get("salt", ""), "by": unpack(put or b"{}").get("by")}
+    return pack({"group": group["group"], "from_ms": from_ms, "kind": agreement.kind, **shown})
 
 
 def may_read(state: State, caller: Caller, group: Record, member: str | None) -> None:

@@ -4,6 +4,7 @@ Keys, public
     device/DEVICE                       a generator: its measuring point, its owner, how far it is certified
     taken/GATEWAY/SUB                   which device a measuring point is
     lot/DEVICE/NUMBER                   guarantees with consecutive numbers that have one owner and one fate
+    issue/DEVICE/FIRST                  what a lot was issued from: the Wh, and the statements at both ends
     moved/DEVICE/NUMBER/TRANSACTION     every transfer and retirement
 
 Rules
@@ -94,7 +95,7 @@ def _issue(state: State, call: Call) -> bytes:
     _issuer(state, call)
     device = _device(state, given)
     until_ms = _until(device, given)
-    wh = _generated(state, device, until_ms)
+    wh, ends = _generated(state, device, until_ms)
     kwh, rest = certify(device["rest_wh"], wh)
     if not kwh:
         words = f"{device['rest_wh'] + wh} Wh since {device['through_ms']} ms are no whole kWh yet"
@@ -110,6 +111,9 @@ def _issue(state: State, call: Call) -> bytes:
         "issued_by": call.by,
     }
     state.put(_lot_key(lot), pack(lot))
+    issue = {name: lot[name] for name in ("device", "first", "count", "from_ms", "until_ms")}
+    issue |= {"rest_wh": device["rest_wh"], "wh": wh, "start": ends[0], "end": ends[1], "by": call.by}
+    state.put(key("issue", lot["device"], ordered(lot["first"])), pack(issue))
     further = {"through_ms": until_ms, "rest_wh": rest, "issued": device["issued"] + kwh}
     state.put(key("device", device["device"]), pack({**device, **further}))
     state.tell("issued", pack({"device": device["device"], "first": lot["first"], "count": kwh}))
@@ -127,8 +131,8 @@ def _skip(state: State, call: Call) -> bytes:
     return pack({**device, **skipped})
 
 
-def _generated(state: State, device: Record, until_ms: int) -> int:
-    """Wh of export from where the device is certified, to an instant.
+def _generated(state: State, device: Record, until_ms: int) -> tuple[int, list[list[list[object]]]]:
+    """Wh of export from where the device is certified, to an instant; and the statements, [stream, seq], at both.
 
     Raises:
         Declined: they are not known for sure.
@@ -141,6 +145,7 @@ def _generated(state: State, device: Record, until_ms: int) -> int:
         [boundaries.unpack_change(item) for item in listed["change"]],
         exported=True,
     )
+    ends = [[item[1:3] for item in listed["at"] if item[0] == at_ms] for at_ms in (from_ms, until_ms)]
     # Every good reading between the ends: a counter that was reset in between may have passed its old value.
     good = [at_ms for at_ms in sure(register) if from_ms < at_ms < until_ms]
     wh, last_ms = 0, from_ms
@@ -151,7 +156,7 @@ def _generated(state: State, device: Record, until_ms: int) -> int:
             words = f"{device['device']} from {last_ms} to {at_ms} ms: {part.reason}"
             raise Declined(reason, f"{words}: issue up to before it, or go on behind it (Skip)")
         wh, last_ms = wh + part.wh, at_ms
-    return wh
+    return wh, ends
 
 
 # ---- owning
@@ -235,6 +240,21 @@ def _lots(state: State, call: Call) -> bytes:
     return pack(found)
 
 
+def _issues(state: State, call: Call) -> bytes:
+    """``{"device"}``: what every lot was issued from, by number."""
+    given = call.record()
+    only(given, "device")
+    return pack([unpack(value) for _, value in state.scan(*under("issue", _device(state, given)["device"]))])
+
+
+def _read_taken(state: State, call: Call) -> bytes:
+    """``{"gateway","sub"}``: the device that a measuring point is; null for none."""
+    given = call.record()
+    only(given, "gateway", "sub")
+    value = state.get(key("taken", named(given, "gateway"), text(given, "sub")))
+    return pack({"device": None} if value is None else unpack(value))
+
+
 def _moves(state: State, call: Call) -> bytes:
     """``{"device"}``: every transfer and retirement, by number."""
     given = call.record()
@@ -300,6 +320,8 @@ CONTRACT = Contract(
         "Retire": _retire,
         "Device": _read_device,
         "Lots": _lots,
+        "Issues": _issues,
+        "Taken": _read_taken,
         "Moves": _moves,
     },
 )

@@ -25,7 +25,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ _LONGEST_MS = MOST_PERIODS * max(sharing.PERIODS_MS)
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class Source:
     """What the ledger holds of one point: boundaries and exchanges, packed; and a salt."""
 
     at: list[list[Any]]
@@ -196,7 +196,7 @@ def _points(state: State, stretch: _Stretch) -> list[Point]:
     return found
 
 
-def _sources(state: State, stretch: _Stretch, points: Sequence[Point]) -> list[_Source]:
+def _sources(state: State, stretch: _Stretch, points: Sequence[Point]) -> list[Source]:
     """Of each point the boundaries of its periods and its exchanges, as ``measurements`` answers them."""
     asked = {
         "points": [[point.gateway, point.sub] for point in points],
@@ -207,22 +207,45 @@ def _sources(state: State, stretch: _Stretch, points: Sequence[Point]) -> list[_
     found = []
     for listed in answer["points"]:
         at = [item for item in listed["at"] if item[0] % stretch.period_ms == 0]
-        found.append(_Source(at, listed["change"], listed["salt"]))
+        found.append(Source(at, listed["change"], listed["salt"]))
     return found
 
 
-def _salts_of(member: str, points: Sequence[Point], sources: Sequence[_Source]) -> list[str]:
+def _salts_of(member: str, points: Sequence[Point], sources: Sequence[Source]) -> list[str]:
     """The salts of what a member's share is made from: the generation, and its own consumption."""
     pairs = zip(points, sources, strict=True)
     return [source.salt for point, source in pairs if point.kind == groups.GENERATION or point.member == member]
 
 
 def _shares(
-    state: State, stretch: _Stretch, agreement: Agreement, points: Sequence[Point], sources: Sequence[_Source]
+    state: State, stretch: _Stretch, agreement: Agreement, points: Sequence[Point], sources: Sequence[Source]
 ) -> list[list[Share]]:
     """Of each member, every period."""
+    rows = _Rows(state, stretch.group["zone"], agreement)
+    shares: list[list[Share]] = [[] for _ in agreement.members]
+    for period in computed(stretch.starts_ms(), stretch.period_ms, agreement, registers(points, sources), rows.at):
+        for row, share in zip(shares, period, strict=True):
+            row.append(share)
+    return shares
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """What the numbers of a stretch are made from.
+
+    Attributes:
+        generation: of the group.
+        consumption: of each member.
+    """
+
+    generation: Sequence[Reads]
+    consumption: Mapping[str, Sequence[Reads]]
+
+
+def registers(points: Sequence[Point], sources: Sequence[Source]) -> Registers:
+    """The registers of points out of their boundaries and exchanges, as records hold them."""
     generation: list[Reads] = []
-    consumption: dict[str, list[Reads]] = {name: [] for name in agreement.members}
+    consumption: dict[str, list[Reads]] = {}
     for point, source in zip(points, sources, strict=True):
         register = reads(
             [boundaries.unpack(item) for item in source.at],
@@ -231,20 +254,29 @@ def _shares(
         )
         if point.kind == groups.GENERATION:
             generation.append(register)
-        elif point.member in consumption:
-            consumption[point.member].append(register)
-    shares: list[list[Share]] = [[] for _ in agreement.members]
-    rows = _Rows(state, stretch.group["zone"], agreement)
+        else:
+            consumption.setdefault(point.member, []).append(register)
+    return Registers(generation, consumption)
+
+
+def computed(
+    starts_ms: Iterable[int],
+    period_ms: int,
+    agreement: Agreement,
+    held: Registers,
+    rows: Callable[[int], Sequence[int]],
+) -> Iterator[list[Share]]:
+    """Of every period, each member's share, members in ascending order of their names. Pure.
+
+    Args:
+        rows: the coefficients of the period that begins then.
+    """
     how = sharing.by_consumption if agreement.kind == groups.BY_CONSUMPTION else sharing.by_coefficients
-    for start_ms in stretch.starts_ms():
-        end_ms = start_ms + stretch.period_ms
-        generated = _sum(generation, start_ms, end_ms)
-        consumed = [_sum(consumption[name], start_ms, end_ms) for name in agreement.members]
-        for row, share in zip(
-            shares, how(generated, consumed, rows.at(start_ms), start_ms // stretch.period_ms), strict=True
-        ):
-            row.append(share)
-    return shares
+    for start_ms in starts_ms:
+        end_ms = start_ms + period_ms
+        generated = _sum(held.generation, start_ms, end_ms)
+        consumed = [_sum(held.consumption.get(name, ()), start_ms, end_ms) for name in agreement.members]
+        yield how(generated, consumed, rows(start_ms), start_ms // period_ms)
 
 
 def _sum(registers: Sequence[Reads], start_ms: int, end_ms: int) -> Energy:
@@ -303,7 +335,7 @@ def _unchanged(state: State, last: Record, members: dict[str, Record]) -> bool:
     }
 
 
-def _all_there(state: State, last: Record, points: Sequence[Point], sources: Sequence[_Source]) -> None:
+def _all_there(state: State, last: Record, points: Sequence[Point], sources: Sequence[Source]) -> None:
     """What the last version was made from is still here: a number does not give way to the lack of one.
 
     Raises:
@@ -313,7 +345,7 @@ def _all_there(state: State, last: Record, points: Sequence[Point], sources: Seq
     place = (last["group"], ordered(last["first_ms"]), ordered(last["version"]))
     values = results.get_many([key("source", *place, point) for point in last["points"]])
     for point, value in zip(last["points"], values, strict=True):
-        before, now = unpack(value or b"{}"), there.get(point, _Source([], [], ""))
+        before, now = unpack(value or b"{}"), there.get(point, Source([], [], ""))
         gone = [item for item in before.get("at", []) if item not in now.at]
         gone += [item for item in before.get("change", []) if item not in now.change]
         if value is None or gone:
@@ -543,6 +575,7 @@ CONTRACT = Contract(
         "Points": groups.reader("point"),
         "Agreements": groups.reader("agreement"),
         "Erased": groups.reader("erased"),
+        "Taken": groups.read_taken,
         "Runs": _list_runs,
         "Versions": _versions,
         "Results": _results,
