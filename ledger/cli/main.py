@@ -9,6 +9,7 @@
     aigeco-peer --config peer.toml query CONTRACT FUNCTION [--arguments JSON|@FILE]
     aigeco-peer --config peer.toml export --member NAME [--group GROUP] --from TIME --until TIME --out DIR [--json]
     aigeco-peer --config peer.toml erase --member NAME --group GROUP --from TIME --until TIME --why TEXT [--yes]
+    aigeco-peer --config peer.toml trace settlement|transfer|guarantee|statement ... [--all] [--json]
     aigeco-peer --config peer.toml backup FILE [--json]
     aigeco-peer --config peer.toml restore FILE [--json]
     aigeco-peer --config peer.toml show [streams|batches|forks] [--json] [--check]

@@ -12,16 +12,21 @@ from typing import Any
 
 import pytest
 
+from drivers.reading import exact
 from ledger.cli.main import cli
+from ledger.embedded import EmbeddedLedger, LedgerFile
 from ledger.rules import hours
+from ledger.rules.measurements import Gateway
 from ledger.rules.record import pack, parse
-from ledger.rules.world import Declined, key, ordered
+from ledger.rules.world import Caller, Declined, key, ordered
+from ledger.trace import Trace
+from ledger.trace.evidence import FileEvidence
 from ledger.trace.numbers import NotSettled
 from ledger.trace.tree import Mark, Step
 from signer import statement
 from signer.keys.file import FileKey
-from signer.trust import dump_organisations
-from tests.ledger.lines import new_key
+from signer.trust import Trust, dump_organisations
+from tests.ledger.lines import Line, fingerprint, instant, new_key
 from tests.ledger.traced import (
     NAMES,
     ORGANISATION,
@@ -160,6 +165,55 @@ def test_every_number_of_a_settled_month_is_traced(tmp_path: Path) -> None:
         assert trace.numbers.period("g", "b", end_ms - hours.HOUR_MS).worst <= Mark.NOTED
 
 
+def test_an_exchanged_meter_a_restored_card_a_renewed_certificate_and_a_late_version(tmp_path: Path) -> None:
+    built, ledger, authority = begun(tmp_path, START // 1000 - 86_400)
+    line = built.line
+    ledger.file.register(Gateway("alpha", certificate=fingerprint(line.certificate)))
+    for at_ms, roof, home in ((FIRST, 50_000, 1_000), (SECOND, 60_000, 270)):
+        read(line, "roof", at_ms, roof, True)
+        read(line, "a-home", at_ms, home, False)
+        if at_ms == FIRST:
+            old, new = (((264, exact(wh, 0)),) for wh in (130, 7))
+            line.statements.append(line.chain.exchange("a-home", instant(FIRST + 300_000), "A1", old, "B2", new))
+    last = line.statements[-1]
+    line.rekey()
+    submit(ledger, line.rest(0))
+    restored = Line("alpha", authority, line.key, start_ms=line.start_ms)
+    restored.certificate = line.certificate
+    assert line.chain.head is not None
+    restored.begin((line.chain.head.stream, last.seq, last.sid))
+    read(restored, "a-home", SECOND, 270, False)  # read again after the restart
+    read(restored, "roof", THIRD, 65_000, True)
+    read(restored, "a-home", THIRD, 470, False)
+    ledger.file.close()
+    community(built, QUARTER, START, {"a": 1_000_000})
+    built.call("sharing", "Settle", group="g", first_ms=START, count=2)
+    file = LedgerFile(built.path, ORGANISATION)
+    submit(EmbeddedLedger(file, ledger._issuer, Trust(gateways=(authority.certificate,))), restored.rest(0))
+    file.close()
+    assert built.call("sharing", "Settle", group="g", first_ms=START, count=2)["version"] == 2
+    with built.trace() as trace:
+        exchanged = trace.numbers.period("g", "a", FIRST)
+        assert failed(exchanged) == {}
+        assert exchanged.facts["consumed"] == 30 + 20
+        assert exchanged.facts["why"] == "meter exchanged"
+        assert "2026-06-01 12:05Z: the old meter 130 Wh, the new one 7 Wh" in [
+            part.said for part in every(exchanged) if part.what == "exchanged"
+        ]
+        before, after = (trace.numbers.period("g", "a", SECOND, version) for version in (1, 2))
+        assert (failed(before), failed(after)) == ({}, {})
+        assert (before.facts["consumed"], after.facts["consumed"]) == (None, 20)
+        keys = {part.said for part in every(after) if part.what == "key"}
+        assert keys == {"of alpha, from the genesis at seq 0"}  # of both streams
+        for stream, seq, versions in ((built.stream, last.seq, [1, 2]), (restored.rest(0).stream.hex(), 1, [2])):
+            forward = trace.forward.trace(stream, seq)
+            assert failed(forward) == {}
+            assert [part.facts["run"]["version"] for part in forward.parts if part.what == "settlement"] == versions
+        change = trace.forward.trace(built.stream, 3)
+        (used, _) = [part for part in change.parts if part.what == "settlement"]
+        assert used.facts["periods_ms"] == [FIRST]
+
+
 # ---- planted faults
 
 
@@ -294,6 +348,17 @@ def an_authority_nobody_believed(built: Built) -> None:
     change(built, "registry", "", name, record(since))
 
 
+def another_certificate_registered(built: Built) -> None:
+    def pin(held: Any) -> None:
+        held["certificate"] = "00" * 32
+
+    with sqlite3.connect(built.path) as sql:
+        query = "SELECT key FROM state WHERE contract = 'registry' AND key LIKE '%versions/gateway/%'"
+        ((name,),) = sql.execute(query).fetchall()
+    sql.close()
+    change(built, "registry", "", name, record(pin))
+
+
 FAULTS: tuple[tuple[Callable[[Built], None], str, set[str]], ...] = (
     (a_changed_register_word, "statement > signature", {"statement > chain", "statement > root"}),
     (a_changed_statement, "statement > signature", {"point > register", "statement > chain", "statement > root"}),
@@ -311,6 +376,7 @@ FAULTS: tuple[tuple[Callable[[Built], None], str, set[str]], ...] = (
     (a_deleted_result, "period > result", set()),
     (a_deleted_batch, "point > register > statement", {"signature > key"}),
     (a_damaged_batch, "point > register > statement", {"signature > key"}),
+    (another_certificate_registered, "registered > record", {"key > registered"}),
     (an_authority_nobody_believed, "key > registered", set()),
 )
 
@@ -399,6 +465,54 @@ def test_erased_results_are_named_and_others_verify(built: Built) -> None:
         shared = trace.numbers.transfer("g", "a", "b", FIRST)
         assert failed(shared) == {}
         assert shared.worst is Mark.ERASED
+
+
+# ---- who may see what
+
+
+class Asking(FileEvidence):
+    """The ledger's file, with the rights of one certificate."""
+
+    def __init__(self, path: Path, caller: Caller) -> None:
+        super().__init__(path, ORGANISATION)
+        self._caller = caller
+
+    def ask(self, contract: str, function: str, **given: Any) -> Any:
+        arguments = {name: value for name, value in given.items() if value is not None}
+        return parse(self._file.world.evaluate(contract, function, pack(arguments), self._caller, START))
+
+
+def test_a_member_sees_its_own_to_the_statements_and_no_more(built: Built) -> None:
+    for name in ("a", "b"):
+        meter = {"model": "x", "serial": name, "place": name, "role": "consumption", "owner": name}
+        built.call("registry", "RegisterMeter", meter=f"m-{name}", **meter)
+        built.call("registry", "AssignMeter", meter=f"m-{name}", gateway="alpha", sub=f"{name}-home", from_ms=START)
+    evidence = Asking(built.path, Caller(ORGANISATION, "a-phone", {"aigeco.member": "a"}))
+    trace = Trace(evidence, built.trust)
+    step = trace.numbers.period("g", "a", SECOND)
+    parts = {part.what: part for part in step.parts}
+    assert failed(step) == {}
+    assert parts["consumed"].worst <= Mark.NOTED
+    assert {"signature", "key", "registered", "receipts"} <= whats(parts["consumed"])
+    assert parts["result"].worst is Mark.VERIFIED
+    assert parts["allotted"].mark is Mark.WITHHELD
+    assert "may not read everybody's results" in parts["allotted"].reason
+    with pytest.raises(Declined, match="may not read the results of b"):
+        trace.numbers.period("g", "b", SECOND)
+    neighbours = trace.forward.trace(built.stream, built.seq("b-home", SECOND))
+    assert failed(neighbours) == {}
+    assert neighbours.parts[0].mark is Mark.WITHHELD
+    assert not any("words" in part.what for part in every(neighbours))
+    evidence.close()
+
+
+def test_a_stranger_sees_nothing_of_a_statement(built: Built) -> None:
+    evidence = Asking(built.path, Caller("PoolMSP", "pau", {"aigeco.role": "aggregator", "aigeco.member": "a"}))
+    step = Trace(evidence, built.trust).forward.trace(built.stream, built.seq("a-home", SECOND))
+    assert step.parts[0].mark is Mark.WITHHELD
+    assert [part.what for part in step.parts[0].parts] == ["root", "record", "receipts", "block"]
+    assert failed(step) == {}
+    evidence.close()
 
 
 # ---- forward
