@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ledger.rules.world import Caller, Contract, Declined
@@ -141,30 +142,46 @@ SECRETS: Mapping[str, Any] = {
 }
 
 
-def patterns(scene: Scene) -> dict[str, re.Pattern[bytes]]:
+@dataclass(frozen=True)
+class Traces:
+    """Of one kind of things.
+
+    Attributes:
+        forms: any of these tells that it is there; looked for first, being quick.
+        whole: what has to match as well; None = a form is enough.
+    """
+
+    forms: tuple[bytes, ...]
+    whole: re.Pattern[bytes] | None = None
+
+    def search(self, data: bytes) -> bool:
+        """Whether it is in there."""
+        there = any(form in data for form in self.forms)
+        return there and (self.whole is None or self.whole.search(data) is not None)
+
+
+def patterns(scene: Scene) -> dict[str, Traces]:
     """By which everything that somebody could read is found, wherever it turns up."""
     found = {"registers of others": _registers(scene, *(f"{name}-home" for name in "bcdexy"))}
     found["registers of A"] = _registers(scene, "a-home")
     found["registers of generation"] = _registers(scene, "roof", "shed")
     for kind, numbers in scene.truth().items():
         assert numbers, kind
-        found[kind] = re.compile(rb"(?<![0-9a-f])(?:%s)(?![0-9a-f])" % b"|".join(b"%d" % n for n in sorted(numbers)))
-    found["what is said in a dispute"] = re.compile(WORDS.encode())
+        forms = tuple(b"%d" % number for number in sorted(numbers))
+        found[kind] = Traces(forms, re.compile(rb"(?<![0-9a-f])(?:%s)(?![0-9a-f])" % b"|".join(forms)))
+    found["what is said in a dispute"] = Traces((WORDS.encode(),))
     (batch, *_) = scene.ask("measurements", "Batches", stream=scene.stream)
-    found["batches: root, ends, submitter, transaction"] = re.compile(batch["root"].encode())
-    found["meters: serial number, place and owner (pseudonyms)"] = re.compile(rb"SN-9876543b")
+    found["batches: root, ends, submitter, transaction"] = Traces((batch["root"].encode(),))
+    found["meters: serial number, place and owner (pseudonyms)"] = Traces((b"SN-9876543b",))
     return found
 
 
-def _registers(scene: Scene, *subs: str) -> re.Pattern[bytes]:
+def _registers(scene: Scene, *subs: str) -> Traces:
     """As they are in records, in CBOR, and in CBOR that is in a record."""
     numbers = [wh for sub in subs for wh in scene.registers[sub]]
     assert all(wh % 10 and wh.bit_length() > 40 for wh in numbers), "the format takes zeros from the end of a number"
     packed = [wh.to_bytes(6) for wh in numbers]
-    forms = (
-        [b"%d" % wh for wh in numbers] + [re.escape(data) for data in packed] + [data.hex().encode() for data in packed]
-    )
-    return re.compile(b"|".join(forms), re.DOTALL)
+    return Traces((*(b"%d" % wh for wh in numbers), *packed, *(data.hex().encode() for data in packed)))
 
 
 def tried(scene: Scene, contracts: Iterable[Contract], caller: Caller) -> bytes:
@@ -181,7 +198,7 @@ def tried(scene: Scene, contracts: Iterable[Contract], caller: Caller) -> bytes:
     return b"\n".join(heard)
 
 
-def seen(found: Mapping[str, re.Pattern[bytes]], data: bytes) -> frozenset[str]:
+def seen(found: Mapping[str, Traces], data: bytes) -> frozenset[str]:
     """What is in it."""
     return frozenset(what for what, pattern in found.items() if pattern.search(data))
 
@@ -216,9 +233,13 @@ def table(read: Mapping[str, frozenset[str]]) -> str:
 
 
 def everybody(
-    scene: Scene, contracts: Iterable[Contract], public: bytes, own: Callable[[Caller], bytes] = lambda caller: b""
+    scene: Scene,
+    contracts: Iterable[Contract],
+    public: bytes,
+    own: Callable[[Caller], bytes] = lambda caller: b"",
+    who: Iterable[str] = tuple(WHO),
 ) -> dict[str, frozenset[str]]:
     """The table: who -> what. ``own``: what lies on the machines of a caller's organisation in plain sight."""
     found, listed = patterns(scene), list(contracts)
-    read = {who: seen(found, tried(scene, listed, caller) + own(caller)) for who, caller in WHO.items()}
+    read = {name: seen(found, tried(scene, listed, WHO[name]) + own(WHO[name])) for name in who}
     return {**read, PUBLIC: seen(found, public)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import closing
 from io import StringIO
@@ -53,7 +52,7 @@ def erase(path: Path, member: str = "a") -> erasure.Erased:
 
 def test_every_byte(path: Path, scene: Scene) -> None:
     found = reading.patterns(scene)
-    salts = re.compile(b"|".join(re.escape(salt) for salt in _salts(scene, "a-home")))
+    salts = reading.Traces(_salts(scene, "a-home"))
     assert reading.seen(found, everywhere(path)) >= set(OF_A), "it is found where it is"
     assert salts.search(everywhere(path))
     others = [scene.ask("sharing", "Results", group="g", first_ms=FIRST, member=name) for name in "bcde"]
@@ -99,11 +98,11 @@ def test_a_file_that_was_only_purged_is_not_tidy_yet(path: Path, scene: Scene) -
     assert scene.ledger.file.world._sql.execute("PRAGMA user_version").fetchone() == (1,)  # type: ignore[attr-defined]
 
 
-def _salts(scene: Scene, sub: str) -> list[bytes]:
+def _salts(scene: Scene, sub: str) -> tuple[bytes, ...]:
     from signer.statement import parse
 
     claims = [parse(said.data) for said in scene.line.statements]
-    return [salt for claim in claims if claim.sub == sub for salt in (claim.salt, claim.salt.hex().encode())]
+    return tuple(salt for claim in claims if claim.sub == sub for salt in (claim.salt, claim.salt.hex().encode()))
 
 
 def test_a_running_peer_clears_its_file_once_no_call_waits(path: Path, scene: Scene) -> None:
@@ -115,7 +114,7 @@ def test_a_running_peer_clears_its_file_once_no_call_waits(path: Path, scene: Sc
     said: list[str] = []
     requests.take_in(file, said.append)
     assert said == ["called measurements Purge: done"] * 2
-    values = re.compile(b"|".join(re.escape(salt) for salt in _salts(scene, "b-home")))
+    values = reading.Traces(_salts(scene, "b-home"))
     assert values.search(path.with_name("ledger.db-wal").read_bytes())
     requests.take_in(file, said.append)
     assert not values.search(everywhere(path))
