@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,13 +87,18 @@ class Place:
             f"[measure]\nperiod_s = {period_s}\n\n{mqtt if connected else ''}{buses}"
         )
 
-    def start_broker(self) -> Started:
-        """mosquitto, listening when this returns."""
+    def start_broker(self, clients_of: Iterable[bytes] | None = None) -> Started:
+        """mosquitto, listening when this returns.
+
+        Args:
+            clients_of: roots of the organisations' client certificates, PEM; None: of those made here.
+        """
+        roots = [authority.pem for authority in self._authorities.values()] if clients_of is None else clients_of
         folder = self.folder / "broker"
         folder.mkdir()
         self._site.server(HOST).write(folder / "broker.key", folder / "broker.pem")
         clients = folder / "clients.pem"
-        clients.write_bytes(self._site.pem + b"".join(authority.pem for authority in self._authorities.values()))
+        clients.write_bytes(self._site.pem + b"".join(roots))
         user = "root" if os.geteuid() == 0 else None  # so that it may read its key here
         files = broker.BrokerFiles(clients, folder / "broker.pem", folder / "broker.key", user=user)
         path = broker.write(folder, HOST, self.port, [GATEWAY], self.organisations, files)

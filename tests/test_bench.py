@@ -23,7 +23,7 @@ COLUMNS = {
     "network": ("up again s", "orderers MiB"),
     "contracts": ("signatures checked", "statements/s"),
     "settle": ("member periods", "us each", "exchanges s"),
-    "community": ("member periods", "longest day s"),
+    "community": ("member periods", "processors s"),
 }
 
 
