@@ -46,6 +46,11 @@ def _options(function: _Function) -> Any:
             type=click.Path(path_type=Path),
             help="PEM file of the organisations' roots that receipts are judged by; else what the ledger's side has.",
         ),
+        click.option(
+            "--receipts",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            help="receipts.cborseq of exported evidence: the receipts that a gateway has got.",
+        ),
         calling.options,
     ):
         function = option(function)
@@ -133,8 +138,30 @@ def _seq(trace: Trace, stream: str, given: str) -> int:
     raise Refused(f"stream {stream} has no statement {given}", Exit.DECLINED)
 
 
+def _receipts(path: Path | None) -> dict[tuple[bytes, int], list[bytes]]:
+    """The receipts in a file, by batch."""
+    from signer import receipt
+    from signer.bundle import Sequence
+    from signer.errors import Malformed
+
+    found: dict[tuple[bytes, int], list[bytes]] = {}
+    if path is None:
+        return found
+    sequence = Sequence.open(path, receipt.MAX_BYTES)
+    try:
+        while (data := sequence.next()) is not None:
+            said = receipt.parse(data)
+            found.setdefault((said.stream, said.first), []).append(data)
+    except Malformed as error:
+        words = f"{path}, byte {sequence.offset}: {error}"
+        raise Refused(words, Exit.USAGE, "receipts.cborseq of aigeco export, or of aigeco-peer export") from None
+    finally:
+        sequence.close()
+    return found
+
+
 @contextmanager
-def _opened(place: calling.Place, trust: Path | None) -> Iterator[Trace]:
+def _opened(place: calling.Place, trust: Path | None, receipts: Path | None) -> Iterator[Trace]:
     from ledger import config as configuration
     from ledger.trace import Trace
     from ledger.trace.evidence import FileEvidence
@@ -144,7 +171,7 @@ def _opened(place: calling.Place, trust: Path | None) -> Iterator[Trace]:
         pinned = None if trust is None else Trust(organisations=load_organisations(trust))
         if not calling.embedded(place):
             with calling.evidence(place) as (found, roots):
-                yield Trace(found, pinned or roots)
+                yield Trace(found, pinned or roots, _receipts(receipts))
             return
         if "/" in place.who:
             words = f"--as {place.who}: the embedded ledger has one organisation, and --as names a member"
@@ -157,17 +184,24 @@ def _opened(place: calling.Place, trust: Path | None) -> Iterator[Trace]:
         raise Refused(str(error), Exit.CONFIG, "--trust FILE with the organisations' roots") from None
     evidence = FileEvidence(config.file, config.organisation, place.who)
     try:
-        yield Trace(evidence, pinned)
+        yield Trace(evidence, pinned, _receipts(receipts))
     finally:
         evidence.close()
 
 
-def _show(find: Callable[[Trace], Step], as_json: bool, every: bool, trust: Path | None, place: calling.Place) -> int:
+def _show(
+    find: Callable[[Trace], Step],
+    as_json: bool,
+    every: bool,
+    trust: Path | None,
+    receipts: Path | None,
+    place: calling.Place,
+) -> int:
     from ledger.trace.evidence import Fault
     from ledger.trace.numbers import NotSettled
     from ledger.trace.tree import Mark
 
-    with _opened(place, trust) as trace:
+    with _opened(place, trust, receipts) as trace:
         try:
             step = find(trace)
         except NotSettled as error:

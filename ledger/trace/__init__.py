@@ -10,7 +10,7 @@ from __future__ import annotations
 from ledger.trace.evidence import Evidence, Fault
 from ledger.trace.forward import Forward
 from ledger.trace.numbers import Numbers
-from ledger.trace.statements import Statements
+from ledger.trace.statements import Receipts, Statements
 from ledger.trace.tree import Mark, Step
 from signer.trust import Trust
 
@@ -23,13 +23,14 @@ class Trace:
         forward: forward from a statement.
     """
 
-    def __init__(self, evidence: Evidence, trust: Trust) -> None:
+    def __init__(self, evidence: Evidence, trust: Trust, receipts: Receipts | None = None) -> None:
         """
         Args:
             trust: the organisations whose receipts count.
+            receipts: those that others keep, such as gateways.
         """
         self.evidence = evidence
-        statements = Statements(evidence, trust)
+        statements = Statements(evidence, trust, receipts)
         self.numbers = Numbers(evidence, statements)
         self.forward = Forward(evidence, statements)
 

@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from ledger.embedded import CHANNEL
 from ledger.rules import registry
 from ledger.rules.record import Record
 from ledger.rules.world import Declined, Reason, key, ordered
@@ -32,6 +33,9 @@ from signer.errors import Malformed
 from signer.keys import key_id
 from signer.statement import Claims
 from signer.trust import Trust, Untrusted, check_gateway
+
+Receipts = Mapping[tuple[bytes, int], Sequence[bytes]]
+"""By stream and the first seq of their batch."""
 
 _MOST_RUNS = 100
 """Of which the statements are remembered: at most 26 MB."""
@@ -82,11 +86,13 @@ class _Committed:
 class Statements:
     """Statements of one ledger; each batch and each key is looked at once."""
 
-    def __init__(self, evidence: Evidence, trust: Trust) -> None:
+    def __init__(self, evidence: Evidence, trust: Trust, receipts: Receipts | None = None) -> None:
         """
         Args:
             trust: of organisations that sign receipts.
+            receipts: more of them than this side keeps.
         """
+        self._receipts_of = receipts or {}
         self._evidence = evidence
         self._trust = trust
         self._found: dict[tuple[str, int], Found] = {}
@@ -364,26 +370,29 @@ class Statements:
     def _receipts(self, batch: Record) -> Step:
         step = Step("receipts")
         kept = self._evidence.receipts(batch)
-        if kept is None:
+        more = self._receipts_of.get((bytes.fromhex(batch["stream"]), batch["first"]), ())
+        if kept is None and not more:
             step.mark, step.reason = Mark.NOTED, "none are kept on this side"
             return step
-        if not kept:
+        if kept is not None and not kept:
             step.mark, step.reason = Mark.FAILED, "the receipt of this batch is missing"
             return step
         named = (bytes.fromhex(batch[name]) for name in ("head", "root"))
         committed = _Committed(bytes.fromhex(batch["stream"]), batch["first"], batch["count"], *named)
         said = []
-        for data in kept:
+        every = list(dict.fromkeys((*(kept or ()), *more)))
+        for data in every:
             try:
                 receipt = receipts.check(data, batch["gateway"], committed, self._trust, None)
             except receipts.Rejected as error:
                 step.mark, step.reason = Mark.FAILED, str(error)
                 continue
-            if receipt.transaction.hex() != batch["transaction"]:
+            elsewhere = data in more and receipt.channel == CHANNEL  # another organisation's own embedded ledger
+            if not elsewhere and receipt.transaction.hex() != batch["transaction"]:
                 step.mark, step.reason = Mark.FAILED, f"{receipt.organisation}'s is of another transaction"
             said.append(f"{receipt.organisation}, block {receipt.block}, {at(receipt.issued_s * 1000)}")
         step.said = "; ".join(said)
-        step.facts = {"receipts": [data.hex() for data in kept]}
+        step.facts = {"receipts": [data.hex() for data in every]}
         return step
 
     def _block(self, batch: Record) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import sqlite3
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from drivers.reading import exact
+from hw_sim.authority import Authority
 from ledger.cli.main import cli
 from ledger.embedded import EmbeddedLedger, LedgerFile
 from ledger.rules import hours
@@ -23,6 +25,7 @@ from ledger.trace import Trace
 from ledger.trace.evidence import FileEvidence
 from ledger.trace.numbers import NotSettled
 from ledger.trace.tree import Mark, Step
+from signer import receipt as receipts
 from signer import statement
 from signer.keys.file import FileKey
 from signer.trust import Trust, dump_organisations
@@ -618,6 +621,24 @@ def test_the_command_shows_a_tree_and_says_what_became_of_it(built: Built, tmp_p
         (("statement", built.stream, "99"), 4, "has no seq 99"),
     ):
         assert said in run(built, *words, code=code), words
+
+
+def test_receipts_that_a_gateway_has_got_are_judged_too(built: Built, tmp_path: Path) -> None:
+    neighbour = Authority("GridMSP", now=dt.datetime.fromtimestamp(START / 1000, dt.UTC))
+    issued = neighbour.receipts()
+    path = tmp_path / "receipts.cborseq"
+    who = (FileKey(issued.key), (issued.der,), "GridMSP", "alpha", START // 1000)
+    path.write_bytes(receipts.issue(*who, built.line.batch(5, 5), "embedded", 7, bytes(32)))
+    given = ("settlement", "g", "a", "2026-06-01T12:15Z", "--receipts", str(path))
+    assert "no root is pinned for the organisation" in " ".join(run(built, *given, code=1).split())
+    both = {**built.trust.organisations, "GridMSP": (neighbour.certificate,)}
+    (tmp_path / "both.pem").write_bytes(dump_organisations(both))
+    trusted = (*given, "--trust", str(tmp_path / "both.pem"))
+    assert "GridMSP, block 7" in " ".join(run(built, *trusted).split())
+    path.write_bytes(receipts.issue(*who, built.line.batch(5, 4), "embedded", 7, bytes(32)))
+    assert "receipts: root: " in " ".join(run(built, *trusted, code=1).split())
+    path.write_bytes(b"\xff")
+    assert "receipts.cborseq, byte 0" in run(built, *given, code=2)
 
 
 def test_the_command_ends_with_what_it_found(built: Built) -> None:
