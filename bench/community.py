@@ -107,9 +107,9 @@ def table(cases: Sequence[Case], raft: bool) -> Table:
         "member periods",
         "loading s",
         "settle s",
-        "us each",
+        "processors s",
         "who gave whom s",
-        "longest day s",
+        "processors s",
         "goal",
     )
     try:
