@@ -365,6 +365,26 @@ def _disputes(state: State, call: Call) -> bytes:
     return pack(_disputes_of(state, _last(state, named(given, "group"), given)))
 
 
+def _objection(state: State, call: Call) -> bytes:
+    """``{"group","first_ms","dispute"}``: a dispute with its words, for the member and who may read its transfers."""
+    given = call.record()
+    only(given, "group", "first_ms", "dispute")
+    first = ordered(integer(given, "first_ms", 0, registry.LATEST_MS))
+    place = (named(given, "group"), first, named(given, "dispute"))
+    value = state.get(key("dispute", *place))
+    if value is None:
+        raise Declined(
+            Reason.UNKNOWN, f"there is no dispute {place[2]} about the periods from {given['first_ms']} ms on"
+        )
+    record = unpack(value)
+    if not _access(state, record, "member")["reads"]:
+        raise Declined(Reason.FORBIDDEN, f"{call.caller.name} of {call.caller.organisation} may not read it")
+    words = state.private(TRANSFERS).get(key("words", *place))
+    if words is None:
+        raise Declined(Reason.UNKNOWN, f"what was said in dispute {place[2]} is erased, or not held here")
+    return pack(record | {"words": unpack(words)["words"]})
+
+
 def _list_orders(state: State, call: Call) -> bytes:
     """``{"group"}``: every order, without its terms."""
     given = call.record()
@@ -456,6 +476,7 @@ CONTRACT = Contract(
         "Transfers": _transfers,
         "Versions": _versions,
         "Disputes": _disputes,
+        "Objection": _objection,
         "Orders": _list_orders,
         "Erased": _erased,
         "Terms": _read_terms,

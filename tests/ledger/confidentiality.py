@@ -28,9 +28,9 @@ _AFTER = """
   that sign transactions. Put no person's name there.
 - Guarantees of origin are public: who issues them for a generator that is one home chooses periods that tell nothing
   about it.
-- An auditor reads all there is of members, but not the terms of their orders before an order is used, nor what is
-  said in a dispute. So does a settler of the group's organisation, of a distributor or of an auditor. Whoever may
-  read can tell others, on a network by submitting a query too: its answer is then in a block.
+- An auditor reads all there is of members, but not the terms of their orders before an order is used. So does a settler
+  of the group's organisation, of a distributor or of an auditor. Whoever may read can tell others, on a network by
+  submitting a query too: its answer is then in a block.
 - Digests of private values are in blocks. Each value lies beside a salt of 16 bytes that is derived from signed
   statements or comes with the call, so that trying out numbers does not find it.
 - Over MQTT the topics' names (organisation, gateway) and the sizes of batches are seen by whoever runs the broker;

@@ -46,7 +46,7 @@ _FIXED = {"group": "g", "from_ms": LATER, "kind": "fixed"}
 _DEVICE = {"gateway": "alpha", "sub": "b-home", "organisation": AGGREGATOR, "member": "a", "from_ms": FIRST}
 
 
-def attempts(stream: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
+def attempts(stream: str, dispute: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Of every function the arguments with which it would give away what is another's."""
     names = [{"member": name} for name in ("a", "b", "e")]
     meters = [{"meter": f"m-{name}"} for name in ("a", "b", "x")]
@@ -113,11 +113,12 @@ def attempts(stream: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
         ("exchanges", "EndOrder"): [{**ORDER, "until_ms": LATER + QUARTER}],
         ("exchanges", "Record"): [_RUN],
         ("exchanges", "Dispute"): [{**_RUN, "member": "b"}],
-        ("exchanges", "Resolve"): [{**_RUN, "dispute": "0000", "outcome": "rejected"}],
+        ("exchanges", "Resolve"): [{**_RUN, "dispute": dispute, "outcome": "rejected"}],
         ("exchanges", "Erase"): [{"group": "g", "member": "b", **_PERIOD, "why": "x"}],
         ("exchanges", "Transfers"): [_RUN, *({**_RUN, **each} for each in names)],
         ("exchanges", "Versions"): [_RUN],
         ("exchanges", "Disputes"): [_RUN],
+        ("exchanges", "Objection"): [{**_RUN, "dispute": dispute}],
         ("exchanges", "Orders"): [_GROUP],
         ("exchanges", "Terms"): [ORDER],
         ("exchanges", "Erased"): [_GROUP],
@@ -186,7 +187,7 @@ def _registers(scene: Scene, *subs: str) -> Traces:
 
 def tried(scene: Scene, contracts: Iterable[Contract], caller: Caller) -> bytes:
     """Everything that one caller is told by every function, refusals included."""
-    asked, heard = attempts(scene.stream), []
+    asked, heard = attempts(scene.stream, scene.dispute), []
     functions = {(contract.name, function) for contract in contracts for function in contract.functions}
     assert functions == set(asked), f"nobody has thought about {functions ^ set(asked)}"
     for (contract, function), every in asked.items():

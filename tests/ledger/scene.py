@@ -182,7 +182,8 @@ class Scene:
         self.do("exchanges", "Accept", member("c"), {"terms": TERMS}, **ORDER)
         self.do("exchanges", "Record", group="g", first_ms=FIRST)
         secret = {"words": {"words": WORDS, "salt": SALT}}
-        self.do("exchanges", "Dispute", member("c"), secret, group="g", first_ms=FIRST, member="c")
+        raised = self.do("exchanges", "Dispute", member("c"), secret, group="g", first_ms=FIRST, member="c")
+        self.dispute: str = raised["dispute"]
 
     def _certify(self) -> None:
         owner = {"organisation": COMMUNITY, "member": "a"}

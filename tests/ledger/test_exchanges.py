@@ -110,6 +110,14 @@ def test_recorded_twice_is_the_same_version_and_a_new_settlement_is_a_new_one(th
     there.refused(
         Reason.EXISTS, "has raised", "Dispute", member("c"), {"words": {"words": "again", "salt": SALT}}, **dispute
     )
+    which = {"group": "g", "first_ms": START, "dispute": raised["dispute"]}
+    for caller in (member("c"), SETTLER, AUDITOR):
+        assert there.ask("Objection", "exchanges", caller, **which)["words"] == "my meter was read"
+    for caller in (member("a"), member("c", "OtherMSP"), POOL):
+        with pytest.raises(Declined, match="may not read it"):
+            there.ask("Objection", "exchanges", caller, **which)
+    with pytest.raises(Declined, match="no dispute x"):
+        there.ask("Objection", "exchanges", **{**which, "dispute": "x"})
     resolve = {"group": "g", "first_ms": START, "dispute": raised["dispute"], "outcome": "upheld"}
     there.refused(Reason.NOT_YET, "record again first", "Resolve", SETTLER, **resolve)
     there.registers.show("gw", "c-home", START + QUARTER, 400)
@@ -227,7 +235,7 @@ def test_what_is_erased_of_a_member(there: Market) -> None:
     there.say("EndOrder", member("b"), until_ms=START + 2 * HOUR, **ORDER)
     there.quarter(START + HOUR, 1000, [100, 100, 400, 200])
     dispute = {"group": "g", "first_ms": START + HOUR, "member": "b"}
-    there.say("Dispute", member("b"), {"words": {"words": "why", "salt": SALT}}, **dispute)
+    said = there.say("Dispute", member("b"), {"words": {"words": "why", "salt": SALT}}, **dispute)
     whom = {"group": "g", "member": "b", "from_ms": START + HOUR, "until_ms": START + 2 * HOUR, "why": "asked by b"}
     there.refused(Reason.FORBIDDEN, "an eraser of it", "Erase", SETTLER, **whom)
     there.refused(Reason.UNKNOWN, "no member 'z'", "Erase", ERASER, **{**whom, "member": "z"})
@@ -237,6 +245,8 @@ def test_what_is_erased_of_a_member(there: Market) -> None:
     later = settlement_key(START + HOUR)
     assert not [name for name in private if name.startswith(("words/", "terms/")) or (later in name and "/b" in name)]
     assert there.ask("Transfers", "exchanges", group="g", first_ms=START) == before
+    with pytest.raises(Declined, match="erased"):
+        there.ask("Objection", "exchanges", group="g", first_ms=START + HOUR, dispute=said["dispute"])
     received = there.ask("Transfers", "exchanges", group="g", first_ms=START + HOUR, member="c")["members"]["c"]
     assert [0, "b", 100, 120_000] in received["received"], "what c had is c's too"
     with pytest.raises(Declined, match="not held"):
