@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -15,10 +14,6 @@ import click
 from ledger.cli import where
 from ledger.cli.exits import Exit
 
-# A batch is some ten thousand objects without cycles, all freed with it; looking for cycles among them every 700 new
-# ones (Python's default) cost 6 % of the commit rate.
-_GARBAGE_THRESHOLD = 100_000
-
 
 @click.command("run", short_help="Serve until told to stop.")
 @where.option
@@ -28,6 +23,7 @@ def command(config_path: Path | None) -> int:
     A second process on the same ledger waits, and takes over when the first one ends.
     """
     from ledger import config as configuration
+    from ledger import garbage
     from ledger.embedded import EmbeddedLedger, LedgerFile
     from ledger.lock import WriteLock
     from ledger.peer import Peer
@@ -36,8 +32,7 @@ def command(config_path: Path | None) -> int:
     config = configuration.load(where.find(config_path))
     issuer, trust = configuration.gather(config, int(time.time()))
     stop, interrupted = _signals()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE_THRESHOLD)
+    garbage.spare()
     with WriteLock(config.file) as lock:
         if not _take_turn(lock, stop):
             return Exit.INTERRUPTED if interrupted.is_set() else Exit.OK

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from ledger import garbage
 from ledger.config import ConfigError, Problem
 from ledger.contracts import CONTRACTS
 from ledger.fabric.connection import server_tls
@@ -47,6 +48,7 @@ def serve(
         ConfigError: the profile lacks what is needed.
         OSError: a port or a file cannot be used.
     """
+    garbage.spare()
     with ExitStack() as stack:
         for name in names:
             identifier = package_id(content(profile, organisation, name))

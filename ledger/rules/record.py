@@ -37,7 +37,7 @@ def pack(record: Mapping[str, Any] | list[Any]) -> bytes:
         TypeError, ValueError: something in it has no place in a record; a mistake of ours.
     """
     _check(record, "record", MAX_DEPTH)
-    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODER.encode(record).encode()
 
 
 def unpack(data: bytes) -> Record:
@@ -62,7 +62,7 @@ def parse(data: bytes) -> Any:
         raise NoRecord(f"{len(data)} bytes, at most {MAX_BYTES} are taken")
     try:
         text = data.decode()
-        item = json.loads(text, parse_float=_no_float, parse_constant=_no_float, object_pairs_hook=_object)
+        item = _DECODER.decode(text)
         _check(item, "record", MAX_DEPTH)
     except RecursionError:
         raise NoRecord(f"nested deeper than {MAX_DEPTH} levels") from None
@@ -83,6 +83,11 @@ def _no_float(text: str) -> None:
     raise ValueError(f"{text[:40]} is no integer: quantities are integers of a named unit")
 
 
+# One of each for all records: to make one takes as long as a small record.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+_DECODER = json.JSONDecoder(parse_float=_no_float, parse_constant=_no_float, object_pairs_hook=_object)
+
+
 def _check(item: Any, place: str, depth: int) -> None:
     if depth == 0:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
@@ -90,11 +95,15 @@ def _check(item: Any, place: str, depth: int) -> None:
         for name, value in item.items():
             if not isinstance(name, str):
                 raise TypeError(f"{place}: key {name!r} is no text")
-            if type(value) not in _PLAIN or depth == 1:
+            if type(value) is str and depth > 1:
+                value.encode()
+            elif type(value) not in _PLAIN or depth == 1:
                 _check(value, name, depth - 1)
     elif isinstance(item, list | tuple):
-        for value in item:
-            if type(value) not in _PLAIN or depth == 1:  # thousands of registers: a call for each is half of the time
+        for value in item:  # thousands of registers: a call for each is half of the time
+            if type(value) is str and depth > 1:
+                value.encode()
+            elif type(value) not in _PLAIN or depth == 1:
                 _check(value, place, depth - 1)
     elif isinstance(item, str):
         item.encode()  # a lone surrogate has no UTF-8
