@@ -7,11 +7,11 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ledger.rules.measurements import Refused
+from ledger.rules.measurements import Gateway, Refused, Stream
 from signer.batch import Batch
 from signer.statement import Claims
 
@@ -67,6 +67,41 @@ class Receipted:
 
 
 Outcome = Receipted | Refused
+
+
+class Intake(Protocol):
+    """A ledger as an ingestion peer serves it: batches are handed over, answers come when they are there.
+
+    Used from one thread.
+    """
+
+    @property
+    def trouble(self) -> str:
+        """What keeps it from committing now, for people; empty = nothing."""
+
+    def when_ready(self, wake: Callable[[], None]) -> None:
+        """``wake`` is called, from any thread, when there are answers to fetch."""
+
+    def hand_over(self, group: Sequence[tuple[int, Submission]]) -> None:
+        """Take batches, each with a number that its answer will have.
+
+        Raises:
+            LedgerProblem: the ledger cannot be used any more.
+        """
+
+    def answers(self) -> list[tuple[int, Outcome]]:
+        """What is answered since the last time. Every batch is, sooner or later.
+
+        Raises:
+            LedgerProblem: the ledger cannot be used any more.
+        """
+
+    def position(self, gateway: str, stream: bytes) -> tuple[Gateway | None, Stream | None]:
+        """The registry's entry of a gateway, and where a stream stands.
+
+        Raises:
+            LedgerProblem: the ledger cannot be read, or not now.
+        """
 
 
 class Ledger(Protocol):

@@ -331,7 +331,29 @@ class EmbeddedLedger:
         self._issuer = issuer
         self._now_s = now_s
         self._caller = ingestion(issuer.organisation)
+        self._answers: list[tuple[int, Outcome]] = []
+        self.trouble = ""
         file.believe(trust)
+
+    def when_ready(self, wake: Callable[[], None]) -> None:
+        """Nobody waits: answers are there when :meth:`hand_over` returns."""
+
+    def hand_over(self, group: Sequence[tuple[int, Submission]]) -> None:
+        """Commit several batches in one transaction (:class:`ledger.commit.Intake`)."""
+        outcomes: Sequence[Outcome]
+        try:
+            outcomes, self.trouble = self.submit([submission for _, submission in group]), ""
+        except LedgerProblem as problem:
+            if not problem.waiting_helps:
+                raise
+            self.trouble = str(problem)
+            outcomes = [Refused(RefusalReason.BUSY, str(problem)) for _ in group]
+        self._answers += zip((number for number, _ in group), outcomes, strict=True)
+
+    def answers(self) -> list[tuple[int, Outcome]]:
+        """The answers that were not fetched yet."""
+        found, self._answers = self._answers, []
+        return found
 
     def position(self, gateway: str, stream: bytes) -> tuple[Gateway | None, Stream | None]:
         """The registry's entry of a gateway, and where a stream stands.

@@ -3,8 +3,9 @@
 Keeps nothing but the ledger; decides nothing about what is accepted (``ledger/rules/measurements.py``).
 
 Rules
-- A message is acknowledged to the broker only after its batch is committed and its answer handed over; whatever a crash
-  leaves undone comes again, and gets the same receipt.
+- A message is acknowledged to the broker only after its batch is committed and its answer handed over, in the order in
+  which messages came; whatever a crash leaves undone comes again, and gets the same receipt.
+- The ledger is a port (:class:`ledger.commit.Intake`): embedded or on a network, nothing here knows which.
 - One process writes a ledger: it holds a lock file. Another one waits, connected to nothing, and takes over within
   moments of the first one's end, with the same client id and so with the same session and its unread messages.
 - What is queued is committed together, up to one large batch's worth: one sync of the disk serves many small batches.
@@ -18,19 +19,19 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ledger.commit import LedgerProblem, Outcome, Receipted, Submission
-from ledger.embedded import EmbeddedLedger, Issuer
-from ledger.rules.measurements import Refused
+from ledger.commit import Intake, LedgerProblem, Outcome, Receipted, Submission
+from ledger.embedded import Issuer
 from signer import batch as batches
 from signer.dialogue import Hello, Refusal, RefusalReason, issue_head
 from signer.errors import Malformed
 from uplink import topics
 from uplink.endpoint import Endpoint
 from uplink.errors import BrokerAway, Unreachable
-from uplink.mqtt import Connection, Lost, Message, Published
+from uplink.mqtt import PEER_WINDOW, Connection, Lost, Message, Published
 from uplink.topics import Topic
 
 # Verifying a full batch takes some 0.1 s, a sync some milliseconds: more in one transaction only delays the answers.
@@ -69,6 +70,14 @@ class _Arrived:
     content: Submission | Hello | Refusal
 
 
+@dataclass(slots=True)
+class _Open:
+    """A message that the broker still counts as unread."""
+
+    message: Message
+    answered: bool
+
+
 class Peer:
     """Serves one ledger from one broker.
 
@@ -78,7 +87,7 @@ class Peer:
 
     def __init__(
         self,
-        ledger: EmbeddedLedger,
+        ledger: Intake,
         issuer: Issuer,
         endpoint: Endpoint,
         say: Callable[[str], None],
@@ -98,6 +107,9 @@ class Peer:
         self._refused_topics: set[int] = set()
         self._waiting: list[Message] = []
         self._topics: dict[int, str] = {}
+        self._number = 0
+        self._open: dict[int, tuple[Topic, Submission, _Open]] = {}
+        self._unacknowledged: deque[_Open] = deque()
         self.counters = Counters()
 
     def run(self, stop: threading.Event) -> None:
@@ -132,8 +144,11 @@ class Peer:
     # ---- one connection
 
     def _connect_and_serve(self, stop: threading.Event) -> None:
-        connection = Connection(self._endpoint)
+        connection = Connection(self._endpoint, PEER_WINDOW)
         connection.open(_PATIENCE_S)
+        self._ledger.when_ready(connection.wake)
+        self._open.clear()
+        self._unacknowledged.clear()
         self._waiting.clear()
         self._topics.clear()
         try:
@@ -142,7 +157,8 @@ class Peer:
             while not stop.is_set():
                 group = self._gather(connection)
                 if group:
-                    self._serve(connection, group)
+                    self._take(connection, group)
+                self._reply(connection)
                 self._chores()
         finally:
             connection.close()
@@ -183,34 +199,44 @@ class Peer:
 
     # ---- what arrives, and what it is answered with
 
-    def _serve(self, connection: Connection, group: list[Message]) -> None:
-        arrived = [found for message in group if (found := _understand(message))]
-        submissions = [found.content for found in arrived if isinstance(found.content, Submission)]
-        outcomes = iter(self._commit(submissions))
-        for found in arrived:
-            topic, content = found.topic, found.content
-            if isinstance(content, Submission):
-                self._answer(connection, topic, content, next(outcomes))
-            elif isinstance(content, Hello):
-                self._greet(connection, topic, content)
-            else:
-                self.counters.refused += 1
-                self._publish(connection, topic.gateway, "refusal", content.encode(), content.root)
+    def _take(self, connection: Connection, group: list[Message]) -> None:
+        """Hand over the batches, answer everything else."""
+        submissions: list[tuple[int, Submission]] = []
+        others: list[tuple[_Arrived, _Open]] = []
         for message in group:
-            connection.acknowledge(message)
+            opened = _Open(message, answered=False)
+            self._unacknowledged.append(opened)
+            found = _understand(message)
+            if found is None:
+                opened.answered = True
+            elif isinstance(found.content, Submission):
+                self._number += 1
+                self._open[self._number] = (found.topic, found.content, opened)
+                submissions.append((self._number, found.content))
+            else:
+                others.append((found, opened))
+        if submissions:
+            self._ledger.hand_over(submissions)
+        for found, opened in others:
+            if isinstance(found.content, Hello):
+                self._greet(connection, found.topic, found.content)
+            elif isinstance(found.content, Refusal):
+                self.counters.refused += 1
+                self._publish(connection, found.topic.gateway, "refusal", found.content.encode(), found.content.root)
+            opened.answered = True
 
-    def _commit(self, submissions: list[Submission]) -> tuple[Outcome, ...]:
-        if not submissions:
-            return ()
-        try:
-            outcomes = self._ledger.submit(submissions)
-            self._become(self._serving)
-            return outcomes
-        except LedgerProblem as problem:
-            if not problem.waiting_helps:
-                raise
-            self._become(f"cannot commit: {problem}")
-            return tuple(Refused(RefusalReason.BUSY, str(problem)) for _ in submissions)
+    def _reply(self, connection: Connection) -> None:
+        """Send the answers that are there, and acknowledge what is answered, in the order in which it came."""
+        for number, outcome in self._ledger.answers():
+            asked = self._open.pop(number, None)
+            if asked is not None:  # else it came over a connection that is gone, and comes again
+                topic, submission, opened = asked
+                self._answer(connection, topic, submission, outcome)
+                opened.answered = True
+        while self._unacknowledged and self._unacknowledged[0].answered:
+            connection.acknowledge(self._unacknowledged.popleft().message)
+        trouble = self._ledger.trouble
+        self._become(f"cannot commit: {trouble}" if trouble else self._serving)
 
     def _answer(self, connection: Connection, topic: Topic, submission: Submission, outcome: Outcome) -> None:
         batch = submission.batch
@@ -226,6 +252,8 @@ class Peer:
             sids = f"{outcome.fork.committed.hex()[:16]} is committed, {outcome.fork.other.hex()[:16]} came"
             where = f"stream {batch.stream.hex()}, seq {outcome.fork.seq}"
             self._say(f"ALARM: gateway {topic.gateway} signed two statements for one place: {where}: {sids}")
+        elif outcome.reason == RefusalReason.FORK and not outcome.fork:
+            self._alarm_of_a_network(topic.gateway, batch.stream, batch.first, batch.root)
         refusal = Refusal(
             outcome.reason,
             batch.stream,
@@ -237,9 +265,25 @@ class Peer:
         )
         self._publish(connection, topic.gateway, "refusal", refusal.encode(), batch.root)
 
+    def _alarm_of_a_network(self, gateway: str, stream: bytes, first: int, root: bytes) -> None:
+        """A fork that the contract holds: ``Forks`` has both sides."""
+        if (stream, first, root) not in self._alarmed:
+            self._alarmed.add((stream, first, root))
+            where = f"stream {stream.hex()}, from seq {first}"
+            self._say(f"ALARM: gateway {gateway} signed two statements for one place: {where}: root {root.hex()[:16]}")
+
     def _greet(self, connection: Connection, topic: Topic, hello: Hello) -> None:
         """Say where the ledger stands; a stranger, and whoever asks for another's stream, learns nothing."""
-        registered, stream = self._ledger.position(topic.gateway, hello.stream)
+        try:
+            registered, stream = self._ledger.position(topic.gateway, hello.stream)
+        except LedgerProblem as problem:
+            if not problem.waiting_helps:
+                raise
+            busy = Refusal(
+                RefusalReason.BUSY, hello.stream, _NO_ROOT, words=_short(str(problem)), retry_after_ms=_BUSY_MS
+            )
+            self._publish(connection, topic.gateway, "refusal", busy.encode(), hello.nonce)
+            return
         if registered is None or registered.revoked:
             words, reason = f"gateway {topic.gateway} is not registered", RefusalReason.UNKNOWN_GATEWAY
         elif stream and stream.gateway != topic.gateway:

@@ -31,6 +31,7 @@ LIBRARY_PLACES = {
         "edge/database.py",
         "ledger/embedded.py",
         "ledger/backup.py",
+        "ledger/fabric/state.py",
         "ledger/schema.py",
         "ledger/world_file.py",
     },
@@ -40,7 +41,7 @@ LIBRARY_PLACES = {
     "google": {"ledger/fabric"},  # protobuf and the error details of gRPC
     "fabric_protos": {"ledger/fabric"},
 }
-THREADS_START_IN = {"edge/agent.py", "ledger/peer.py", "ledger/fabric/shim.py", "hw_sim/wire.py"}
+THREADS_START_IN = {"edge/agent.py", "ledger/fabric/ingestion.py", "ledger/fabric/shim.py", "hw_sim/wire.py"}
 
 
 def _files(package: str) -> list[Path]:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from signer.batch import MAX_BYTES
 from uplink import topics
-from uplink.mqtt import OVERHEAD_BYTES, WINDOW
+from uplink.mqtt import OVERHEAD_BYTES, PEER_WINDOW
 
 MAX_PACKET_BYTES = MAX_BYTES + OVERHEAD_BYTES
 """Largest packet that the broker takes and that a peer lets it send: one full batch."""
@@ -75,7 +75,7 @@ def configuration(host: str, port: int, directory: Path, files: BrokerFiles) -> 
         ("allow_zero_length_clientid", "false"),
         ("retain_available", "false"),
         ("max_packet_size", MAX_PACKET_BYTES),
-        ("max_inflight_messages", WINDOW),
+        ("max_inflight_messages", PEER_WINDOW),
         ("max_queued_messages", _QUEUED_MESSAGES),
         ("max_queued_bytes", _QUEUED_BYTES),
         ("set_tcp_nodelay", "true"),

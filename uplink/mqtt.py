@@ -42,6 +42,9 @@ SESSION_EXPIRY_S = 7 * 24 * 3600
 KEEPALIVE_S = 30
 # mosquitto's own default window (max_inflight_messages); bounds what unread messages cost in memory on both sides.
 WINDOW = 20
+# An organisation's peer has a batch of each of so many gateways under way when a commit takes half a second; of full
+# ones that is 50 MiB.
+PEER_WINDOW = 200
 # MQTT's fixed header, topic, properties: less than this for every topic of ours.
 OVERHEAD_BYTES = 512
 # A broker that takes longer to read our DISCONNECT is not read to: the socket is shut.
@@ -110,7 +113,7 @@ class Connection:
         self._receive_maximum = receive_maximum
         self._window = WINDOW
         self._unanswered: set[int] = set()
-        self._events: queue.SimpleQueue[Event | _Admitted | _Subscribed] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event | _Admitted | _Subscribed | None] = queue.SimpleQueue()
         self._waiting: list[Event] = []  # arrived while we waited for something else
         self._network_alive: Callable[[], bool] | None = None  # of paho's thread, known since its first callback
         self._ended = threading.Event()
@@ -202,6 +205,10 @@ class Connection:
         if event is None or isinstance(event, _Admitted | _Subscribed):
             return None
         return self._seen(event)
+
+    def wake(self) -> None:
+        """Let :meth:`next` return now, with None when nothing else happened. From any thread."""
+        self._events.put(None)
 
     def acknowledge(self, message: Message) -> None:
         """Tell the broker that a message has been dealt with. Harmless when the connection is gone: it comes again."""

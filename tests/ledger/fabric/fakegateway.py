@@ -12,6 +12,7 @@ and details. It knows one peer; what other organisations' peers would answer are
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,7 @@ from fabric_protos.peer.transaction_pb2 import TxValidationCode
 from google.protobuf.any_pb2 import Any as Packed
 from google.rpc.status_pb2 import Status as RpcStatus
 
+from hw_sim.authority import FABRIC_ATTRIBUTES
 from ledger.fabric.stub import Identity, Stub
 from signer.cose import HALF_ORDER
 from signer.keys.file import FileKey
@@ -93,9 +95,9 @@ class Organisation:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.certificate = _certificate(f"ca.{msp_id}", self._key.public_key(), None, self._key)
 
-    def member(self, name: str) -> Member:
+    def member(self, name: str, attributes: Mapping[str, str] | None = None) -> Member:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _certificate(name, key.public_key(), self.certificate, self._key)
+        certificate = _certificate(name, key.public_key(), self.certificate, self._key, attributes)
         return Member(Identity(self.msp_id, certificate.public_bytes(Encoding.PEM)), FileKey(key), key)
 
     def accepts(self, pem: bytes) -> ec.EllipticCurvePublicKey | None:
@@ -575,7 +577,9 @@ def _certificate(
     key: ec.EllipticCurvePublicKey,
     issuer: x509.Certificate | None,
     issuer_key: ec.EllipticCurvePrivateKey,
+    attributes: Mapping[str, str] | None = None,
 ) -> x509.Certificate:
+    said = json.dumps({"attrs": dict(attributes or {})}).encode()
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     start = datetime(2026, 1, 1, tzinfo=UTC)
     return (
@@ -587,5 +591,6 @@ def _certificate(
         .not_valid_before(start)
         .not_valid_after(start + timedelta(days=3650))
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(x509.UnrecognizedExtension(FABRIC_ATTRIBUTES, said), critical=False)
         .sign(issuer_key, hashes.SHA256())
     )
