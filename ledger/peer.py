@@ -252,8 +252,6 @@ class Peer:
             sids = f"{outcome.fork.committed.hex()[:16]} is committed, {outcome.fork.other.hex()[:16]} came"
             where = f"stream {batch.stream.hex()}, seq {outcome.fork.seq}"
             self._say(f"ALARM: gateway {topic.gateway} signed two statements for one place: {where}: {sids}")
-        elif outcome.reason == RefusalReason.FORK and not outcome.fork:
-            self._alarm_of_a_network(topic.gateway, batch.stream, batch.first, batch.root)
         refusal = Refusal(
             outcome.reason,
             batch.stream,
@@ -264,13 +262,6 @@ class Peer:
             _BUSY_MS if outcome.reason == RefusalReason.BUSY else None,
         )
         self._publish(connection, topic.gateway, "refusal", refusal.encode(), batch.root)
-
-    def _alarm_of_a_network(self, gateway: str, stream: bytes, first: int, root: bytes) -> None:
-        """A fork that the contract holds: ``Forks`` has both sides."""
-        if (stream, first, root) not in self._alarmed:
-            self._alarmed.add((stream, first, root))
-            where = f"stream {stream.hex()}, from seq {first}"
-            self._say(f"ALARM: gateway {gateway} signed two statements for one place: {where}: root {root.hex()[:16]}")
 
     def _greet(self, connection: Connection, topic: Topic, hello: Hello) -> None:
         """Say where the ledger stands; a stranger, and whoever asks for another's stream, learns nothing."""

@@ -87,7 +87,7 @@ def _on_fabric(config: PeerConfig, fabric: FabricConfig, issuer: Issuer) -> Iter
     gateway = open_gateway(profile, config.organisation, fabric.identity, Deadlines(evaluate_s=10.0))
     try:
         state = State(fabric.state, config.organisation, profile.channel)
-        intake = FabricIntake(state, gateway.network(profile.channel), profile, issuer)
+        intake = FabricIntake(state, gateway.network(profile.channel), profile, issuer, _log)
         intake.start()
     except BaseException:
         gateway.close()

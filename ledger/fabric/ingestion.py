@@ -144,6 +144,7 @@ class FabricIntake:
         network: Network,
         profile: Profile,
         issuer: Issuer,
+        say: Callable[[str], None] = lambda words: None,
         waits: Waits | None = None,
         now_s: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
@@ -151,12 +152,14 @@ class FabricIntake:
         """
         Args:
             network: the channel, as the identity that submits; its gateway is closed with this.
+            say: told of forks that are written down, whoever received them.
             clock: seconds, monotonic.
         """
         self._state, self._network, self._issuer = state, network, issuer
         self._contract = network.contract(batches.NAME)
         self._metering = sorted(each.id for each in profile.with_role(registry.METERING))
         self._waits, self._now_s, self._clock = waits or Waits(), now_s, clock
+        self._say = say
         self._wake: Callable[[], None] = lambda: None
         self._lock = threading.RLock()
         self._ready = threading.Condition(self._lock)
@@ -402,6 +405,7 @@ class FabricIntake:
 
     def _see(self, block: Block) -> None:
         runs: list[Run] = []
+        forks: list[Record] = []
         ended: list[str] = []
         changed = False
         for transaction in block.transactions:
@@ -413,8 +417,9 @@ class FabricIntake:
                 continue
             changed = changed or content.contract == registry.NAME
             if content.contract == batches.NAME and content.event and content.event[0] == batches.EVENT:
-                told = unpack(content.event[1])["committed"]
-                runs += [_run(item, block.number, bytes.fromhex(content.tx_id)) for item in told]
+                told = unpack(content.event[1])
+                runs += [_run(item, block.number, bytes.fromhex(content.tx_id)) for item in told["committed"]]
+                forks += told["forks"]
                 changed = changed or any(run.keys for run in runs)
         with self._lock:
             made: dict[tuple[bytes, int], bytes] = {}
@@ -435,6 +440,9 @@ class FabricIntake:
             if changed:
                 self._generation += 1
                 self._terms.clear()
+        for fork in forks:
+            sids = f"{fork['committed'][:16]} is committed, {fork['other'][:16]} came"
+            self._say(f"ALARM: two statements for one place: stream {fork['stream']}, seq {fork['seq']}: {sids}")
         if runs:
             self._troubles["submit"] = ""
             self._wake()

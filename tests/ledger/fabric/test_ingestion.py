@@ -58,6 +58,7 @@ class Net:
         self.profile = Profile(folder / "network.toml", self.ledger.peer.channel, "BFT", listed, ())
         self.receipts = {name: Authority(name) for name in roles}
         self.issuers: dict[str, Issuer] = {}
+        self.said: list[str] = []
         self._open = ExitStack()
 
     def registry(self, function: str, **arguments: object) -> None:
@@ -73,7 +74,9 @@ class Net:
             issued = self.receipts[name].receipts()
             self.issuers[name] = Issuer(name, FileKey(issued.key), (der(issued.certificate),))
         state = State(self.folder / f"{name}.db", name, self.profile.channel)
-        intake = FabricIntake(state, gateway.network(self.profile.channel), self.profile, self.issuers[name], waits)
+        intake = FabricIntake(
+            state, gateway.network(self.profile.channel), self.profile, self.issuers[name], self.said.append, waits
+        )
         intake.start()
         made = Peer(intake, state)
         self._open.callback(made.close)
@@ -207,6 +210,8 @@ def test_refusals_are_those_of_every_ledger(net: Net) -> None:
     assert reason(line.forged(10, 5, 12)) == (RefusalReason.BAD_SIGNATURE, 9)
     home.commit(line.batch(10, 15))
     assert reason(twin.batch(20, 4)) == (RefusalReason.FORK, 24)
+    wait_until(lambda: bool(net.said))
+    assert "ALARM: two statements for one place: stream" in net.said[0]
     assert any(name.startswith("fork/") for name in net.ledger.stores[("measurements", "")])
     assert reason(line.batch(0, 10), "beta") == (RefusalReason.NOT_THIS_GATEWAY, None)
     assert reason(net.world.line("nobody").begin().rest(0), "nobody") == (RefusalReason.UNKNOWN_GATEWAY, None)
