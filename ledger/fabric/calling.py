@@ -5,6 +5,7 @@ Rules
   with which arguments. When its outcome stays unknown, the same call again first asks what became of the former one.
 - Kept are signed envelopes of calls under way, readable by their owner only: no secret is in them. They go when the
   outcome is known.
+- What an endorser declines and our own peer does not is tried again: that endorser has not seen yet what we have.
 - What did not answer is named as the profile names it.
 """
 
@@ -27,7 +28,7 @@ from ledger.fabric.errors import (
     RefusedByContract,
     TooLarge,
 )
-from ledger.fabric.gateway import Gateway, Transaction
+from ledger.fabric.gateway import Contract, Gateway, Transaction
 from ledger.fabric.messages import Malformed
 from ledger.fabric.once import commit_once
 from ledger.fabric.profile import Profile
@@ -91,6 +92,7 @@ class FabricContracts:
                 lambda: target.new_proposal(function, record, transient=secrets),
                 lambda envelope: _keep(path, envelope),
                 kept=self._former(path),
+                lags=lambda _: self._own_peer_takes(target, function, record, secrets),
                 patience_s=self._patience_s,
             )
         except (OutcomeUnknown, Duplicate) as error:
@@ -104,6 +106,16 @@ class FabricContracts:
     def close(self) -> None:
         """Close the connection."""
         self._gateway.close()
+
+    def _own_peer_takes(
+        self, target: Contract, function: str, record: bytes, secrets: Mapping[str, bytes] | None
+    ) -> bool:
+        """Whether our own peer would not decline what an endorser has declined: then that one lags behind it."""
+        try:
+            target.evaluate(function, record, transient=secrets)
+        except GatewayError:
+            return False
+        return True
 
     def _path(self, contract: str, function: str, arguments: bytes, secrets: Mapping[str, bytes]) -> Path:
         parts = [self._network.name, contract, function, arguments.decode()]

@@ -39,11 +39,11 @@ class World:
         self._profile = Profile(kept / "network.toml", fake.peer.channel, "BFT", organisations, peers)
         self._channel = address
 
-    def open(self) -> FabricContracts:
+    def open(self, patience_s: float = 0.3) -> FabricContracts:
         who = member("Org1MSP", "sol")
         deadlines = Deadlines(evaluate_s=5.0, status_s=0.2)
         gateway = Gateway(connect(self._channel, None), who.identity, who.key, deadlines=deadlines)
-        return FabricContracts(gateway, self._profile, "Org1MSP", self.kept, patience_s=0.3)
+        return FabricContracts(gateway, self._profile, "Org1MSP", self.kept, patience_s=patience_s)
 
 
 @pytest.fixture
@@ -136,3 +136,16 @@ def test_a_peer_that_is_away_is_named_with_its_address(world: World) -> None:
     finally:
         world.fake.start()
         contracts.close()
+
+
+def test_an_endorser_that_lags_is_given_time_and_a_refusal_by_all_is_one(world: World) -> None:
+    said = [("10.0.0.2:7051", "Org2MSP", "chaincode response 400, unknown: group g has no member ana")]
+    world.fake.faults += [Fault("Endorse", "ABORTED", "failed", said)] * 2
+    contracts = world.open(patience_s=10.0)
+    assert contracts.call("tried", "Count", {}) == b'{"count":1,"secrets":0}'
+    assert not world.fake.faults
+    before = world.fake.calls.count("Endorse")
+    with pytest.raises(Declined, match="the period from 7 ms is open"):
+        contracts.call("tried", "Decline", {})
+    assert world.fake.calls.count("Endorse") == before + 1
+    contracts.close()
