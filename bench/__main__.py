@@ -22,6 +22,7 @@ SCRIPTS = (
     "contracts",
     "settle",
     "community",
+    "first",
 )
 
 

@@ -23,6 +23,7 @@ COLUMNS = {
     "network": ("up again s", "orderers MiB"),
     "contracts": ("signatures checked", "statements/s"),
     "settle": ("member periods", "us each", "exchanges s"),
+    "first": ("since the start s",),
     "community": ("member periods", "processors s"),
 }
 
