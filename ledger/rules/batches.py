@@ -679,6 +679,7 @@ def _read_run(state: State, call: Call) -> bytes:
     if not call.caller.roles.isdisjoint(READERS) or call.caller.attributes.get(MEMBER) is None:
         _reader(state, call)
     else:
+        _metering(state, call)
         mine = _Owned(state, call)
     where = f"of stream {run['stream']} from seq {run['first']}"
     try:
