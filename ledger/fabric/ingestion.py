@@ -171,6 +171,7 @@ class FabricIntake:
         self._answered: list[tuple[int, Outcome]] = []
         self._terms: dict[str, tuple[Gateway | None, str, Trust]] = {}
         self._generation = 0
+        self._second = 0
         self._asked_at = float("-inf")
         self._fatal: LedgerProblem | None = None
         self._troubles = {"ask": "", "submit": "", "file": ""}
@@ -497,10 +498,17 @@ class FabricIntake:
         if job.works and job.works[0].odd and self._dry(job, arguments, secret):
             return
 
+        tried = False
+
         def propose() -> Proposal:
+            nonlocal tried
             if not job.works:
                 raise _Superseded
-            return self._contract.new_proposal("SubmitBatch", arguments, transient=secret)
+            self._second += tried  # the other endorser did not answer: another one
+            tried = True
+            return self._contract.new_proposal(
+                "SubmitBatch", arguments, transient=secret, organisations=self._endorsers()
+            )
 
         def keep(envelope: bytes) -> None:
             kept = self._network.transaction(envelope)
@@ -532,6 +540,15 @@ class FabricIntake:
             if said["outcome"] == "refused":
                 self._finish(work, _refused(said))
         self._land(job)
+
+    def _endorsers(self) -> tuple[str, ...]:
+        """The own organisation and one other of those that meter, by name.
+
+        Left to the Gateway, it would be whoever satisfies the registry's policy too, which is only read: all three.
+        """
+        own = self._issuer.organisation
+        others = [name for name in self._metering if name != own]
+        return (own, others[self._second % len(others)]) if others else (own,)
 
     def _dry(self, job: _Job, arguments: bytes, secret: dict[str, bytes]) -> bool:
         """Ask the own peer what an odd batch is; True = that was all, False = it is to be submitted."""
@@ -614,4 +631,6 @@ def _words(error: Exception) -> str:
     """For people: what each peer or orderer said, without gRPC's own wrapping."""
     if isinstance(error, GatewayError) and error.details:
         return "; ".join(dict.fromkeys(f"{each.msp_id}: {each.message}" for each in error.details))[:400]
+    if isinstance(error, GatewayError):  # the same words for every transaction: a state is said once
+        return str(error).replace(f" of {error.tx_id[:8]}:", ":")[:400]
     return str(error)[:400]

@@ -239,3 +239,51 @@ def test_killed_processes_lose_nothing_and_repeat_nothing(site: Site, kills: int
     for load in loads:
         load.end()
     check(site, loads)
+
+
+def down(site: Site, number: int) -> None:
+    """An organisation's peer, its contracts and its ingestion are gone."""
+    party, layout = METERING[number], Layout(site.profile.folder)
+    for found in (contracts.service(layout, party), life.service(layout, site.profile.peers[number])):
+        pid = found.pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    site.peers[party.id].kill()
+    site.peers[party.id].wait()
+
+
+def moves(loads: list[Load], batches: int, patience_s: float) -> bool:
+    """Whether every gateway gets receipts for so many more batches in that time."""
+    before, until = [load.sent for load in loads], time.monotonic() + patience_s
+    while any(load.sent < sent + batches * load.size for load, sent in zip(loads, before, strict=True)):
+        assert all(load.failure is None for load in loads)
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.mark.fabric
+@pytest.mark.timeout(600)
+def test_without_one_organisation_it_serves_without_two_it_waits_and_recovers(site: Site) -> None:
+    site.broker.gateways += ["delta"]
+    site.broker.stop()
+    site.broker.write()
+    site.broker.start()
+    site.call("RegisterGateway", gateway="delta", owner=HOME)
+    loads = [Load(site, "delta")]
+    loads[0].start()
+    assert moves(loads, 2, PATIENCE_S)
+    down(site, 1)
+    assert moves(loads, 3, PATIENCE_S)
+    down(site, 2)
+    moves(loads, 1, 5.0)  # what was under way may still come through
+    assert not moves(loads, 1, 5.0)
+    life.up(site.commands, site.profile.folder, False, site.profile.channel, lambda words: None)
+    for number in (1, 2):
+        site.start(METERING[number].id)
+    assert moves(loads, 3, PATIENCE_S)
+    for load in loads:
+        load.end()
+    check(site, loads)
+    assert "cannot commit: " in site.log(HOME)
