@@ -175,7 +175,7 @@ class LedgerFile:
         """Every stream, by gateway, the oldest first."""
         found = [batches.stream_of(unpack(value)) for _, value in self.world.scan(batches.NAME, *under("stream"))]
         begun = dict(self._sql.execute("SELECT stream, block FROM blocks WHERE first = 0").fetchall())
-        return sorted(found, key=lambda stream: (stream.gateway, begun[stream.stream]))
+        return sorted(found, key=lambda stream: (stream.gateway, begun.get(stream.stream, 0)))
 
     def commits(self, after_block: int = 0) -> Iterator[Commit]:
         """The commits in their order, from block ``after_block + 1``."""
@@ -278,10 +278,11 @@ class LedgerFile:
         row = self._sql.execute("SELECT block, txid FROM blocks ORDER BY block DESC LIMIT 1").fetchone()
         return (row[0], bytes(row[1])) if row else (0, _BEFORE_THE_FIRST)
 
-    def receipt(self, stream: bytes, first: int) -> bytes:
-        """The receipt of the batch that begins at ``first``, verbatim."""
+    def receipt(self, stream: bytes, first: int) -> bytes | None:
+        """The receipt of the batch that begins at ``first``, verbatim; None: a call brought it, and it has no block."""
         query = "SELECT receipt FROM blocks WHERE stream = ? AND first = ?"
-        return bytes(self._sql.execute(query, (stream, first)).fetchone()[0])
+        row = self._sql.execute(query, (stream, first)).fetchone()
+        return bytes(row[0]) if row else None
 
     def append(self, commit: Commit, receipt: bytes) -> None:
         """Add a block; inside :meth:`transact`, after its call."""
@@ -401,7 +402,11 @@ class EmbeddedLedger:
             return Refused(RefusalReason.BUSY, str(declined))
         said = unpack(done.answer)
         if said["outcome"] == "exists":
-            return Receipted(self.file.receipt(batch.stream, batch.first), new=False)
+            receipt = self.file.receipt(batch.stream, batch.first)
+            if receipt is None:
+                words = f"the operator has committed stream {batch.stream.hex()} from seq {batch.first} on by a call"
+                return Refused(RefusalReason.BUSY, f"{words}, which gives no receipt")
+            return Receipted(receipt, new=False)
         if said["outcome"] == "refused":
             sid = bytes.fromhex(said["sid"]) if said["sid"] else None
             return Refused(RefusalReason(said["reason"]), said["words"], said["seq"], sid, self._new_fork(done))

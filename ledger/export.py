@@ -82,7 +82,7 @@ def export(
     for stream in streams.found:
         writer.add_stream(streams.gateway[stream], bytes.fromhex(stream), streams.own(stream), streams.others(stream))
     places = [(bytes.fromhex(stream), run["first"]) for stream in streams.found for run in streams.runs(stream)]
-    receipts = [file.receipt(*place) for place in places]
+    receipts = [receipt for place in places if (receipt := file.receipt(*place)) is not None]
     writer.add_receipts(receipts)
     told = _told(asking, member, group, from_ms, until_ms)
     text = json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False)

@@ -137,7 +137,7 @@ class FileEvidence:
         found = self._file.block(bytes.fromhex(record["stream"]), record["first"])
         if found is None and self._called(record) is not None:
             return None
-        receipt = self._file.receipt(bytes.fromhex(record["stream"]), record["first"]) if found else b""
+        receipt = self._file.receipt(bytes.fromhex(record["stream"]), record["first"])
         return [receipt] if receipt else []
 
     def chain(self) -> str:

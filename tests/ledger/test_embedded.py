@@ -292,3 +292,13 @@ def test_an_organisation_that_may_not_meter_any_more_is_busy(site: Site) -> None
     site.file.transact(lambda: site.file.operator.call("registry", "SetOrganisation", roles))
     with pytest.raises(NotCommitted, match="busy: forbidden: Org1MSP is no organisation here with the role metering"):
         site.commit(site.world.line().begin().rest(0))
+
+
+def test_a_batch_that_a_call_has_committed_is_shown_and_has_no_receipt(site: Site) -> None:
+    site.file.register(Gateway("alpha"))
+    batch = site.world.line().begin().rest(0)
+    call = ("measurements", "SubmitBatch", {"gateway": "alpha"}, {"batch": batch.data})
+    site.file.transact(lambda: site.file.operator.call(*call))
+    with pytest.raises(NotCommitted, match=r"busy: the operator has committed .* which gives no receipt"):
+        site.commit(batch)
+    assert [stream.stream for stream in site.file.streams()] == [batch.stream]

@@ -119,6 +119,7 @@ def test_false_receipts_are_alarms_and_settle_nothing(street: Town, mallory: Mal
     victim.until(lambda: all(street.streams(name, "victim") for name in ORGANISATIONS))
     with street.ledger(ORGANISATIONS[0]) as file:
         elsewhere = file.receipt(first.stream, 0)
+    assert elsewhere is not None
     answers = lies(mallory, first, elsewhere)
     for payload, correlation in answers.values():
         mallory.say("victim", "receipt", payload, correlation)
