@@ -23,6 +23,7 @@ SCRIPTS = (
     "settle",
     "community",
     "first",
+    "ingestion",
 )
 
 

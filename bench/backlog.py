@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -32,9 +33,13 @@ _LOOK_S = 0.05
 _PATIENCE_S = 600.0
 
 
-def fill(site: place.Place, statements: int) -> int:
-    """Store a backlog as the agent would have while its broker was away; returns how many statements that is."""
-    config = configuration.load(site.config)
+def fill(path: Path, statements: int) -> int:
+    """Store a backlog as the agent would have while its broker was away; returns how many statements that is.
+
+    Args:
+        path: the gateway's configuration.
+    """
+    config = configuration.load(path)
     identity, problems, _ = load_identity(config)
     if identity is None:
         raise RuntimeError(str(problems))
@@ -67,7 +72,7 @@ def drain(statements: int, organisations: int) -> tuple[str, ...]:
     with place.fresh(place.ORGANISATIONS[:organisations]) as site:
         # Its one meter is not there and due in an hour: nothing but the backlog moves.
         site.write_config(place.tcp_bus(9, "eastron_sdm120", [99], period_s=3600), period_s=3600, send_every_s=1)
-        stored = fill(site, statements)
+        stored = fill(site.config, statements)
         broker = site.start_broker()
         peers = [site.start_peer(name) for name in site.organisations]
         gateway = site.start_gateway()

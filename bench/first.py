@@ -8,29 +8,22 @@ when the gateway has verified the receipts of all three metering organisations f
 
 from __future__ import annotations
 
-import os
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from bench import place
+from bench import onfabric, place
 from bench.options import show, small
 from bench.report import Table, verdict
 from edge.database import SpoolBusy
 from edge.spool_read import SpoolReader
-from hw_sim.stage import command as run
 from ledger.fabric.commands import CommandsMissing, find
-from ledger.fabric.network.layout import PARTIES, Layout, Party
-from ledger.rules.registry import METERING
 
 GOAL_S = 30.0
 _PATIENCE_S = 120.0
-_METERING = tuple(party for party in PARTIES if METERING in party.roles)
 
 
 def table(raft: bool, judged: bool) -> Table:
@@ -54,51 +47,16 @@ def table(raft: bool, judged: bool) -> Table:
 
 def _steps(raft: bool) -> Iterator[str]:
     """Does a step, then says which."""
-    with _network(raft) as layout, place.fresh(()) as site:
+    with onfabric.network(raft) as layout, place.fresh(()) as site:
         yield "network up: identities, nodes, channel, contracts, registry"
-        site.organisations = tuple(party.id for party in _METERING)
-        registrar = ["--network", str(layout.folder), "--as", "CommunityMSP/registrar"]
-        _peer("gateways", "trust", str(site.folder / "ca.pem"), *registrar)
-        _peer("gateways", "add", place.GATEWAY, *registrar)
+        onfabric.register(layout, site, [place.GATEWAY])
         yield "gateways trust, gateways add"
-        site.start_broker((layout.organisation(party) / "tls-ca" / "cert.pem").read_bytes() for party in _METERING)
-        for party in _METERING:
-            site.start(party.id, [*run("ledger.cli.main"), "--config", str(_configure(layout, site, party)), "run"])
-            root = layout.organisation(party) / "ca" / "cert.pem"
-            (site.folder / f"{party.id}.pem").write_bytes(root.read_bytes())
+        onfabric.start(layout, site)
         # A meter that is not there: the stream's first statements are enough.
         site.write_config(place.tcp_bus(9, "eastron_sdm120", [1], period_s=3600), period_s=3600, send_every_s=1)
         site.start_gateway()
         _wait(site)
         yield "broker, three ingestion peers and a gateway started, its first batch committed and receipted"
-
-
-@contextmanager
-def _network(raft: bool) -> Iterator[Layout]:
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "network"
-        try:
-            _peer("network", "up", "--network", str(folder), *(["--small"] if raft else []))
-            yield Layout(folder)
-        finally:
-            if folder.exists():
-                _peer("network", "down", "--network", str(folder))
-
-
-def _peer(*words: str) -> None:
-    done = subprocess.run(
-        [*run("ledger.cli.main"), *words], capture_output=True, text=True, env=dict(os.environ), check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"aigeco-peer {' '.join(words)}: {done.stderr}")
-
-
-def _configure(layout: Layout, site: place.Place, party: Party) -> Path:
-    """The organisation's peer.toml, as network up wrote it, with this broker."""
-    path = layout.organisation(party) / "peer.toml"
-    text = path.read_text().replace("port = 8883", f"port = {site.port}")
-    path.write_text(text.replace('ca = "broker-ca.pem"', f'ca = "{site.folder / "ca.pem"}"'))
-    return path
 
 
 def _wait(site: place.Place) -> None:

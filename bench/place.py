@@ -57,6 +57,7 @@ class Place:
         self._site = Authority("Operator")
         self._authorities = {name: Authority(name) for name in organisations}
         self._actors: list[Actor] = []
+        self._gateways = [GATEWAY]
         self.gateway_root = self._site.certificate
         (folder / "ca.pem").write_bytes(self._site.pem)
         for name, authority in self._authorities.items():
@@ -87,6 +88,21 @@ class Place:
             f"[measure]\nperiod_s = {period_s}\n\n{mqtt if connected else ''}{buses}"
         )
 
+    def add_gateway(self, gateway: str, buses: str, send_every_s: int) -> Path:
+        """One more gateway, in a folder of its own; returns its configuration. Before the broker is started."""
+        folder = self.folder / gateway
+        folder.mkdir()
+        self._site.gateway(gateway).write(folder / "gateway.key", folder / "gateway.crt")
+        organisations = ", ".join(f'{name} = "../{name}.pem"' for name in self.organisations)
+        (folder / "aigeco.toml").write_text(
+            f'[gateway]\nid = "{gateway}"\n\n'
+            f'[key]\nuri = "file:gateway.key"\ncertificate = "gateway.crt"\n\n[measure]\nperiod_s = 3600\n\n'
+            f'[mqtt]\nhost = "{HOST}"\nport = {self.port}\nca = "../ca.pem"\nsend_every_s = {send_every_s}\n\n'
+            f"[ledger]\norganisations = {{ {organisations} }}\nreceipts = 2\n\n{buses}"
+        )
+        self._gateways.append(gateway)
+        return folder / "aigeco.toml"
+
     def start_broker(self, clients_of: Iterable[bytes] | None = None) -> Started:
         """mosquitto, listening when this returns.
 
@@ -101,7 +117,7 @@ class Place:
         clients.write_bytes(self._site.pem + b"".join(roots))
         user = "root" if os.geteuid() == 0 else None  # so that it may read its key here
         files = broker.BrokerFiles(clients, folder / "broker.pem", folder / "broker.key", user=user)
-        path = broker.write(folder, HOST, self.port, [GATEWAY], self.organisations, files)
+        path = broker.write(folder, HOST, self.port, self._gateways, self.organisations, files)
         with (folder / "acl").open("a") as acl:
             acl.write(f"\nuser {topics.gateway_cn(BARE)}\ntopic write {BARE_TOPIC}\n")
         started = self.start("mosquitto", [str(_MOSQUITTO), "-c", str(path)])

@@ -49,7 +49,7 @@ def table(runs: int, statements: int) -> Table:
                 fresh.append(first_statement(site))
         with place.fresh() as site:
             site.write_config(buses, period_s=1, connected=False)
-            backlog.fill(site, statements)
+            backlog.fill(site.config, statements)
             full += [first_statement(site) for _ in range(runs)]
     rows = [
         _row("aigeco run, empty store, first statement", [one for one, _ in fresh], MOST_S),

@@ -24,6 +24,7 @@ COLUMNS = {
     "contracts": ("signatures checked", "statements/s"),
     "settle": ("member periods", "us each", "exchanges s"),
     "first": ("since the start s",),
+    "ingestion": ("ingestion us", "orderers us"),
     "community": ("member periods", "processors s"),
 }
 

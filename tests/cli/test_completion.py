@@ -30,7 +30,7 @@ def test_commands_and_options() -> None:
     assert complete("maps s") == ["show"]
     assert complete("doctor --p") == ["--probe"]
     assert complete("gateways r", peer) == ["revoke"]
-    assert complete("m", simulator) == ["meter"]
+    assert complete("me", simulator) == ["meter"]
 
 
 def test_models_of_the_catalogue() -> None:
