@@ -130,8 +130,8 @@ def settle(gateway: Killed) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_thirty_kills(tmp_path: Path) -> None:
-    gateway = campaign(tmp_path, 30, seed=1)
+def test_twelve_kills(tmp_path: Path) -> None:
+    gateway = campaign(tmp_path, 12, seed=1)
     gateway.check()
     reader = SpoolReader.read(gateway.settings.spool)
     claims = [statement.parse(message) for _, message in reader.statements(1)]

@@ -209,8 +209,8 @@ def _campaign(town: Town, seed: int, kills: int) -> None:
     assert all(len(blocks) > 3 for blocks in campaign.witness.blocks.values())
 
 
-def test_thirty_kills(town: Town) -> None:
-    _campaign(town, seed=1, kills=30)
+def test_fifteen_kills(town: Town) -> None:
+    _campaign(town, seed=1, kills=15)
 
 
 @pytest.mark.soak
