@@ -118,13 +118,19 @@ class Guard:
         if self.doubt is None:
             self.doubt, self.doubted_at = request, now
 
+    def probed(self, count: int, now: float) -> None:
+        """A probe of so many words is sent. Those too old to be answered are forgotten: a unit may stay dead."""
+        self.probes = [each for each in self.probes if now < each[1] + LONGEST_LATENESS_S]
+        self.probes.append((count, now))
+
     def past(self, count: int) -> None:
         """An answer of so many words came. A unit answers in order: what was asked before is over.
 
         Of several probes of this length it may be the answer to the first.
         """
-        counts = [of for of, _ in self.probes]
-        del self.probes[: counts.index(count) + 1 if count in counts else len(counts)]
+        if self.probes:
+            counts = [of for of, _ in self.probes]
+            del self.probes[: counts.index(count) + 1 if count in counts else len(counts)]
 
     def owed(self, now: float) -> set[int]:
         """Word counts of probes that may still be answered; of those before the request in doubt where there is one."""

@@ -128,7 +128,7 @@ class Talk:
         guard, counters = meter.guard, meter.counters
         sent = self.pause(meter)
         if probing:
-            guard.probes.append((request.count, sent))
+            guard.probed(request.count, sent)
         else:
             guard.asked.add(request.count)
         counters.requests += 1

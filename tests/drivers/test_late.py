@@ -7,7 +7,7 @@ import random
 import pytest
 
 from drivers.bus import Bus, MeterConfig
-from drivers.guard import Guard
+from drivers.guard import LONGEST_LATENESS_S, Guard
 from drivers.meter import Meter
 from drivers.modbus import Wire
 from drivers.reading import Block
@@ -135,3 +135,15 @@ def test_an_answer_to_an_earlier_probe_proves_nothing_about_a_later_request() ->
     first, probes = Fault(silent=True), [Fault(delay_s=1.1), Fault(delay_s=1.05)]
     faults = [GOOD, GOOD, first, *probes, Fault(delay_s=0.012), Fault(delay_s=0.02)]
     assert told("pty", faults, [0, 0, 1.06, 0, 1.0, 1.0]) == [{0}, None, None, None, None, {5}]
+
+
+def test_the_probes_of_a_unit_that_is_dead_for_long_are_not_remembered() -> None:
+    dead = Device(fault=lambda asked, number: GOOD if number < 2 else Fault(silent=True))
+    with virtual.line("pty", {1: dead}) as (time, running):
+        bus = Bus(endpoint(running), [MeterConfig("a", MAP, 1)], monotonic=time.monotonic, sleep=time.sleep)
+        for slot in range(1000):
+            bus.read("a", SLOT + slot * 1000)
+            time.sleep(1.0)
+        assert bus.counters["a"].probes > 500
+        (guard,) = bus._guards.values()
+        assert len(guard.probes) <= LONGEST_LATENESS_S
