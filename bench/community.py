@@ -10,17 +10,16 @@ committing the statements goes before, and has a column of its own. On a busy ma
 from __future__ import annotations
 
 import datetime as dt
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 
+from bench import onfabric
 from bench.machine import cpu_s
 from bench.options import show, small
 from bench.report import Table, verdict
@@ -116,14 +115,9 @@ def table(cases: Sequence[Case], raft: bool) -> Table:
         commands = find()
     except CommandsMissing as problem:
         return Table(title, head, (), (f"left out: {problem}",))
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "network"
-        try:
-            profile = life.up(commands, folder, raft, "aigeco", lambda _: None, bare=False)
-            rows = [_row(case, _measure(profile, case, f"g{number}")) for number, case in enumerate(cases)]
-        finally:
-            if folder.exists():
-                life.down(folder, lambda _: None)
+    with onfabric.folder() as folder:
+        profile = life.up(commands, folder, raft, "aigeco", lambda _: None, bare=False)
+        rows = [_row(case, _measure(profile, case, f"g{number}")) for number, case in enumerate(cases)]
     note = (
         "A day a call, two organisations endorse, all on one machine; settle and who gave whom are committed as valid."
     )

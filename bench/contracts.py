@@ -11,7 +11,6 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ import click
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from bench import sample
+from bench import onfabric, sample
 from bench.options import show, small
 from bench.report import Table, verdict
 from hw_sim.authority import Authority
@@ -115,14 +114,9 @@ def table(runs: Sequence[Run], each: int, raft: bool) -> Table:
         commands = find()
     except CommandsMissing as problem:
         return Table(title, head, (), (f"left out: {problem}",))
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "network"
-        try:
-            profile = life.up(commands, folder, raft, "aigeco", lambda _: None, bare=True)
-            rows = [_row(run, done) for run, done in _measure(commands, profile, runs, each)]
-        finally:
-            if folder.exists():
-                life.down(folder, lambda _: None)
+    with onfabric.folder() as folder:
+        profile = life.up(commands, folder, raft, "aigeco", lambda _: None, bare=True)
+        rows = [_row(run, done) for run, done in _measure(commands, profile, runs, each)]
     note = f"{each} transactions a stream; from proposal to VALID at the client's peer, all on one machine."
     return Table(title, head, tuple(rows), (note,))
 

@@ -36,7 +36,7 @@ def drain(gateways: int, statements: int, raft: bool) -> tuple[str, ...]:
     with onfabric.network(raft) as layout, place.fresh(()) as site:
         onfabric.register(layout, site, names)
         meter = place.tcp_bus(9, "eastron_sdm120", [99], period_s=3600)
-        configs = [site.add_gateway(name, meter, send_every_s=1) for name in names]
+        configs = [site.add_gateway(name, meter, send_every_s=1, receipts=2) for name in names]
         stored = sum(backlog.fill(config, statements) for config in configs)
         running = onfabric.start(layout, site)
         for config in configs:

@@ -8,13 +8,12 @@ Goal: from nothing to the first receipt within 30 s, of which the network is the
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import click
 
+from bench import onfabric
 from bench.options import show, small
 from bench.report import Table, verdict
 from ledger.contracts import CONTRACTS
@@ -62,26 +61,21 @@ def table(runs: int, variants: tuple[bool, ...]) -> Table:
 
 
 def _run(commands: Commands, variant: bool, seen: _Seen) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "network"
-        try:
-            began = time.monotonic()
-            life.up(commands, folder, variant, "aigeco", lambda _: None, bare=True)
-            seen.fresh.append(time.monotonic() - began)
-            life.down(folder, lambda _: None)
-            began = time.monotonic()
-            life.up(commands, folder, variant, "aigeco", lambda _: None, bare=True)
-            seen.again.append(time.monotonic() - began)
-            began = time.monotonic()
-            life.up(commands, folder, variant, "aigeco", lambda _: None)
-            seen.deployed.append(time.monotonic() - began)
-            nodes = life.status(commands, folder)
-            seen.peers_kb.append(sum(node.memory_kb or 0 for node in nodes if node.name.startswith("peer")))
-            seen.orderers_kb.append(sum(node.memory_kb or 0 for node in nodes if node.name.startswith("orderer")))
-            seen.servers_kb.append(sum(node.memory_kb or 0 for node in nodes if node.name.startswith("contracts")))
-        finally:
-            if folder.exists():
-                life.down(folder, lambda _: None)
+    with onfabric.folder() as folder:
+        began = time.monotonic()
+        life.up(commands, folder, variant, "aigeco", lambda _: None, bare=True)
+        seen.fresh.append(time.monotonic() - began)
+        life.down(folder, lambda _: None)
+        began = time.monotonic()
+        life.up(commands, folder, variant, "aigeco", lambda _: None, bare=True)
+        seen.again.append(time.monotonic() - began)
+        began = time.monotonic()
+        life.up(commands, folder, variant, "aigeco", lambda _: None)
+        seen.deployed.append(time.monotonic() - began)
+        nodes = life.status(commands, folder)
+        seen.peers_kb.append(sum(node.memory_kb or 0 for node in nodes if node.name.startswith("peer")))
+        seen.orderers_kb.append(sum(node.memory_kb or 0 for node in nodes if node.name.startswith("orderer")))
+        seen.servers_kb.append(sum(node.memory_kb or 0 for node in nodes if node.name.startswith("contracts")))
 
 
 def _row(variant: bool, seen: _Seen) -> tuple[str, ...]:

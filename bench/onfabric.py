@@ -1,7 +1,7 @@
 """A Fabric network for trying, and on it what an operator would start: broker, registry entries, ingestion peers.
 
 Rules
-- Every step is a command of the product, in a process of its own.
+- Every step up is a command of the product, in a process of its own.
 - The network is taken down, and its folder is gone, when the block ends.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench import place
 from hw_sim.stage import command as run
+from ledger.fabric.network import life
 from ledger.fabric.network.layout import PARTIES, Layout, Party
 from ledger.rules.registry import METERING
 
@@ -23,16 +24,23 @@ PARTIES_METERING = tuple(party for party in PARTIES if METERING in party.roles)
 
 
 @contextmanager
+def folder() -> Iterator[Path]:
+    """Where a network can be made; what is up there at the end is taken down."""
+    with tempfile.TemporaryDirectory() as temporary:
+        made = Path(temporary) / "network"
+        try:
+            yield made
+        finally:
+            if made.exists():
+                life.down(made, lambda _: None)
+
+
+@contextmanager
 def network(raft: bool) -> Iterator[Layout]:
     """A network with its contracts; ``raft``: one orderer instead of four."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "network"
-        try:
-            peer("network", "up", "--network", str(folder), *(["--small"] if raft else []))
-            yield Layout(folder)
-        finally:
-            if folder.exists():
-                peer("network", "down", "--network", str(folder))
+    with folder() as made:
+        peer("network", "up", "--network", str(made), *(["--small"] if raft else []))
+        yield Layout(made)
 
 
 def register(layout: Layout, site: place.Place, gateways: Sequence[str]) -> None:

@@ -77,31 +77,36 @@ class Place:
 
     def write_config(self, buses: str, period_s: int, send_every_s: int = 10, connected: bool = True) -> None:
         """The gateway's configuration; ``buses``: its [[bus]] tables; not ``connected``: nothing is sent."""
-        organisations = ", ".join(f'{name} = "{name}.pem"' for name in self.organisations)
-        mqtt = (
-            f'[mqtt]\nhost = "{HOST}"\nport = {self.port}\nca = "ca.pem"\nsend_every_s = {send_every_s}\n\n'
-            f"[ledger]\norganisations = {{ {organisations} }}\n\n"
-        )
-        self.config.write_text(
-            f'[gateway]\nid = "{GATEWAY}"\n\n'
-            f'[key]\nuri = "file:{GATEWAY}.key"\ncertificate = "{GATEWAY}.crt"\n\n'
-            f"[measure]\nperiod_s = {period_s}\n\n{mqtt if connected else ''}{buses}"
-        )
+        self._write_config(self.config, GATEWAY, buses, period_s, send_every_s if connected else None)
 
-    def add_gateway(self, gateway: str, buses: str, send_every_s: int) -> Path:
-        """One more gateway, in a folder of its own; returns its configuration. Before the broker is started."""
-        folder = self.folder / gateway
-        folder.mkdir()
-        self._site.gateway(gateway).write(folder / "gateway.key", folder / "gateway.crt")
-        organisations = ", ".join(f'{name} = "../{name}.pem"' for name in self.organisations)
-        (folder / "aigeco.toml").write_text(
-            f'[gateway]\nid = "{gateway}"\n\n'
-            f'[key]\nuri = "file:gateway.key"\ncertificate = "gateway.crt"\n\n[measure]\nperiod_s = 3600\n\n'
-            f'[mqtt]\nhost = "{HOST}"\nport = {self.port}\nca = "../ca.pem"\nsend_every_s = {send_every_s}\n\n'
-            f"[ledger]\norganisations = {{ {organisations} }}\nreceipts = 2\n\n{buses}"
-        )
+    def add_gateway(self, gateway: str, buses: str, send_every_s: int, receipts: int) -> Path:
+        """One more gateway, in a folder of its own; returns its configuration. Before the broker is started.
+
+        Args:
+            receipts: how many organisations settle a batch.
+        """
+        config = self.folder / gateway / "aigeco.toml"
+        config.parent.mkdir()
+        self._site.gateway(gateway).write(self.folder / f"{gateway}.key", self.folder / f"{gateway}.crt")
+        self._write_config(config, gateway, buses, 3600, send_every_s, receipts)
         self._gateways.append(gateway)
-        return folder / "aigeco.toml"
+        return config
+
+    def _write_config(
+        self, path: Path, gateway: str, buses: str, period_s: int, send_every_s: int | None, receipts: int | None = None
+    ) -> None:
+        """``send_every_s``: None = nothing is sent; ``receipts``: None = of all organisations."""
+        organisations = ", ".join(f'{name} = "{self.folder / name}.pem"' for name in self.organisations)
+        mqtt = (
+            f'[mqtt]\nhost = "{HOST}"\nport = {self.port}\nca = "{self.folder}/ca.pem"\n'
+            f"send_every_s = {send_every_s}\n\n"
+            f"[ledger]\norganisations = {{ {organisations} }}\n{f'receipts = {receipts}' if receipts else ''}\n\n"
+        )
+        path.write_text(
+            f'[gateway]\nid = "{gateway}"\n\n'
+            f'[key]\nuri = "file:{self.folder / gateway}.key"\ncertificate = "{self.folder / gateway}.crt"\n\n'
+            f"[measure]\nperiod_s = {period_s}\n\n{mqtt if send_every_s is not None else ''}{buses}"
+        )
 
     def start_broker(self, clients_of: Iterable[bytes] | None = None) -> Started:
         """mosquitto, listening when this returns.
